@@ -1,0 +1,123 @@
+"""The public half of what a phase deploys: the content of certs.yml."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from rechain.certificate import EMPTY, Bundle, Certificate, LeafChain, merge
+from rechain.generation import Generation, Side
+from rechain.phase import Age, Phase, material
+
+
+@dataclass(frozen=True, slots=True)
+class Certs:
+    """The content of certs.yml: `certs.{server,client}.{chain,NAME}`.
+
+    Attributes:
+        server_chain: Server bundle, what clients trust.
+        client_chain: Client bundle, what servers trust.
+        servers: Server name to leaf and intermediate.
+        clients: Client name to leaf and intermediate.
+    """
+
+    server_chain: Bundle
+    client_chain: Bundle
+    servers: Mapping[str, LeafChain]
+    clients: Mapping[str, LeafChain]
+
+    def chain(self, side: Side) -> Bundle:
+        """The bundle of one side."""
+        return self.server_chain if side is Side.SERVER else self.client_chain
+
+    def leaves(self, side: Side) -> Mapping[str, LeafChain]:
+        """The leaves of one side, by name."""
+        return self.servers if side is Side.SERVER else self.clients
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignCAs:
+    """CA certificates in deployed bundles that belong to no known generation: kept in every phase."""
+
+    server: Bundle = EMPTY
+    client: Bundle = EMPTY
+
+    def of(self, side: Side) -> Bundle:
+        """The foreign CAs of one side's bundle."""
+        return self.server if side is Side.SERVER else self.client
+
+
+@dataclass(frozen=True, slots=True)
+class Rotating:
+    """The two generations of a rotation and the foreign CAs that accompany them."""
+
+    current: Generation
+    next: Generation
+    foreign: ForeignCAs
+
+    def generation(self, age: Age) -> Generation:
+        """The current or the next generation."""
+        return self.current if age is Age.CURRENT else self.next
+
+
+def compose(rotating: Rotating, phase: Phase) -> Certs:
+    """Put together what certs.yml holds in a phase: next generation first, then foreign CAs."""
+    deployed = material(phase)
+    return Certs(
+        server_chain=bundle(rotating, phase, Side.SERVER),
+        client_chain=bundle(rotating, phase, Side.CLIENT),
+        servers=rotating.generation(deployed.server_leaves).servers,
+        clients=rotating.generation(deployed.client_leaves).clients,
+    )
+
+
+def bundle(rotating: Rotating, phase: Phase, side: Side) -> Bundle:
+    """One side's bundle in a phase."""
+    generations = [rotating.generation(age).bundle(side) for age in material(phase).bundles]
+    return merge(*generations, rotating.foreign.of(side))
+
+
+def foreign_cas(certs: Certs, generations: Iterable[Generation]) -> ForeignCAs:
+    """The CA certificates of deployed bundles that no known generation accounts for."""
+    known = list(generations)
+    return ForeignCAs(
+        server=_unknown(certs.server_chain, known, Side.SERVER), client=_unknown(certs.client_chain, known, Side.CLIENT)
+    )
+
+
+def _unknown(deployed: Bundle, generations: Iterable[Generation], side: Side) -> Bundle:
+    known = {fingerprint for generation in generations for fingerprint in generation.bundle(side).fingerprints}
+    return Bundle(tuple(certificate for certificate in deployed.certificates if certificate.fingerprint not in known))
+
+
+def adopt(certs: Certs, number: int) -> Generation:
+    """Take an environment that chainsmith made as a generation.
+
+    Its own CAs are those above its leaves; any other CA in the bundle is foreign.
+    """
+    return Generation(
+        number=number,
+        server_bundle=_own(certs.server_chain, certs.servers.values()),
+        client_bundle=_own(certs.client_chain, certs.clients.values()),
+        servers=dict(certs.servers),
+        clients=dict(certs.clients),
+    )
+
+
+def _own(deployed: Bundle, leaves: Iterable[LeafChain]) -> Bundle:
+    """The CAs of a bundle that stand above some leaf: by name, and by key identifier where there is one."""
+    wanted = [chain.leaf for chain in leaves]
+    found: list[Certificate] = []
+    while wanted:
+        child = wanted.pop()
+        for candidate in deployed.certificates:
+            if candidate not in found and _issued(candidate, child):
+                found.append(candidate)
+                wanted.append(candidate)
+    return Bundle(tuple(certificate for certificate in deployed.certificates if certificate in found))
+
+
+def _issued(issuer: Certificate, child: Certificate) -> bool:
+    if issuer.subject != child.issuer:
+        return False
+    return child.aki is None or issuer.ski is None or child.aki == issuer.ski

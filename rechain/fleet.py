@@ -1,0 +1,126 @@
+"""The fleet as the inventory describes it: hosts, the services that serve a leaf, and managed clients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ServiceKind(StrEnum):
+    """What speaks TLS at an endpoint."""
+
+    POSTGRESQL = "postgresql"
+    PGBOUNCER = "pgbouncer"
+    HAPROXY = "haproxy"
+    ETCD = "etcd"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a service is reached: name to verify, address to connect to, port."""
+
+    host: str
+    server_name: str
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.server_name}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service on a host that serves a server leaf.
+
+    Attributes:
+        kind: What it is.
+        address: Address to connect to.
+        port: TCP port.
+        cert_dir: Directory of its three files, absolute.
+        owner: OS user that owns the files.
+        cert: File name of leaf and intermediate (`ssl_cert_file`).
+        key: File name of the private key (`ssl_key_file`).
+        ca: File name of the client bundle (`ssl_ca_file`).
+        reload: Shell command that makes it read its files again.
+        restart: Shell command that restarts it.
+        log: Absolute path of its log, read after a reload; None when unknown.
+    """
+
+    kind: ServiceKind
+    address: str
+    port: int
+    cert_dir: str
+    owner: str
+    cert: str
+    key: str
+    ca: str
+    reload: str
+    restart: str
+    log: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedClient:
+    """A client whose files are on this host and are installed by Ansible.
+
+    Attributes:
+        name: The spec's client and the PostgreSQL role.
+        cert_dir: Directory of its three files; `~name` is expanded on the host.
+        owner: OS user that owns the files.
+        cert: File name of leaf and intermediate (`sslcert`).
+        key: File name of the private key (`sslkey`).
+        ca: File name of the server bundle (`sslrootcert`).
+        reload: Shell command that makes the client read its files again; None when it does so at every connect.
+    """
+
+    name: str
+    cert_dir: str
+    owner: str
+    cert: str
+    key: str
+    ca: str
+    reload: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One inventory host.
+
+    Attributes:
+        name: Inventory name.
+        address: Where Ansible reaches it.
+        server_name: Its name in the spec's `servers`.
+        is_local: Whether Ansible's connection to it is `local`.
+        services: Services that serve a leaf, maybe none.
+        clients: Managed clients, maybe none.
+    """
+
+    name: str
+    address: str
+    server_name: str
+    is_local: bool
+    services: tuple[Service, ...]
+    clients: tuple[ManagedClient, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """All hosts of an environment, and the spec's clients that are on none of them."""
+
+    environment: str
+    hosts: tuple[Host, ...]
+    external_clients: tuple[str, ...]
+
+    @property
+    def managed_clients(self) -> tuple[str, ...]:
+        """Names of the clients on at least one host, each once, in the order of the inventory."""
+        return tuple(dict.fromkeys(client.name for host in self.hosts for client in host.clients))
+
+    def endpoints(self, *kinds: ServiceKind) -> tuple[Endpoint, ...]:
+        """Every endpoint, or those of some kinds."""
+        return tuple(
+            Endpoint(host.name, host.server_name, service.address, service.port)
+            for host in self.hosts
+            for service in host.services
+            if not kinds or service.kind in kinds
+        )

@@ -1,0 +1,137 @@
+"""The state of a rotation as rotation.yml records it: a hint, believed only when the fleet agrees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from rechain.errors import TransitionRefused
+from rechain.phase import Phase, is_legal
+
+
+class Gate(StrEnum):
+    """What must be true before the next phase may start; the words that `approve` takes."""
+
+    EXTERNAL_TRUST = "external-trust"
+    CANARY = "canary"
+    SERVER_LOG = "server-log"
+    CLIENTS = "clients"
+
+
+class Direction(StrEnum):
+    """Which way a claim's owner moves the rotation."""
+
+    REFRESH = "refresh"
+    ROLLBACK = "rollback"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who may act on the environment; hosts refuse a lower number than the highest they have seen.
+
+    Attributes:
+        number: Only grows.
+        owner: `user@machine:pid:start`, so that an owner on the same machine can be found dead.
+        direction: Which way the owner moves.
+        target: The phase that the owner moves to.
+        taken_at: When, aware UTC.
+        expires_at: From when another may take it with `--take-over`, aware UTC.
+    """
+
+    number: int
+    owner: str
+    direction: Direction
+    target: Phase
+    taken_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A change of certs.yml and the vault that is under way: SHA-256 of both files before and after."""
+
+    certs_before: str
+    vault_before: str
+    certs_after: str
+    vault_after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A person's word that opens a gate of one rotation.
+
+    Attributes:
+        gate: Which gate.
+        client: The client it is about; None for all that wait.
+        generation: The next generation that it was given for.
+        reason: Why, in the person's words.
+        who: Who gave it.
+        when: When, aware UTC.
+    """
+
+    gate: Gate
+    client: str | None
+    generation: int
+    reason: str
+    who: str
+    when: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """Where an environment's rotation stands.
+
+    Attributes:
+        phase: The last resting point reached; None without certificates.
+        current: Number of the current generation; None without certificates.
+        next: Number of the next generation; None at rest.
+        last_generation: Highest number ever used, so that none is reused.
+        target: The phase that is under way, whose content certs.yml already holds; None at a resting point.
+        reached_at: When `phase` was reached, aware UTC; None when unknown (adopted).
+        last_claim: Highest claim number ever used.
+        claim: Who moves it now; None when nobody does.
+        intent: The file change under way; None when there is none.
+        approvals: Given for this rotation; emptied when it ends.
+    """
+
+    phase: Phase | None
+    current: int | None
+    next: int | None
+    last_generation: int
+    target: Phase | None = None
+    reached_at: datetime | None = None
+    last_claim: int = 0
+    claim: Claim | None = None
+    intent: Intent | None = None
+    approvals: tuple[Approval, ...] = ()
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether no rotation is under way."""
+        return self.next is None and self.target is None
+
+
+def toward(rotation: Rotation, target: Phase) -> Rotation:
+    """Start moving to a neighbouring phase, or return to the resting point from a move that did not end.
+
+    Raises:
+        TransitionRefused: The step is not legal from where the rotation is.
+    """
+    returns = target is rotation.phase and rotation.target is not None
+    if rotation.phase is None or not (returns or is_legal(rotation.phase, target)):
+        raise TransitionRefused(
+            "rotation.yml", f"phase {rotation.phase} can't move to {target}", "take the phases one by one, in order"
+        )
+    return replace(rotation, target=target)
+
+
+def reached(rotation: Rotation, now: datetime) -> Rotation:
+    """Record that the phase under way has been verified and is now the resting point.
+
+    Raises:
+        TransitionRefused: No phase is under way.
+    """
+    if rotation.target is None:
+        raise TransitionRefused("rotation.yml", "no phase is under way", "start one with `rechain refresh`")
+    return replace(rotation, phase=rotation.target, target=None, reached_at=now)

@@ -1,0 +1,1 @@
+"""One side effect a task: generate, distribute, reload, swap, verify."""
