@@ -1,0 +1,147 @@
+"""The plan: which file on which host changes in which phase, from what to what, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from rechain.certificate import Certificate
+from rechain.certs import Certs, Rotating, compose
+from rechain.fleet import Fleet, Host
+from rechain.phase import Phase, path
+
+Fingerprints = tuple[str, ...]
+_REASONS = {
+    Phase.ISSUED: "trust and present the current generation alone",
+    Phase.OVERLAP: "trust both generations before any leaf moves",
+    Phase.SERVERS: "servers present the next generation, which clients trust already",
+    Phase.CLIENTS: "clients present the next generation, which servers trust already",
+    Phase.RETIRED: "nobody presents the current generation any more, so nobody needs to trust it",
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A file on a host."""
+
+    host: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """One file that changes.
+
+    Attributes:
+        place: Where.
+        old: Fingerprints of the certificates in it, in order; empty when the file is new.
+        new: Fingerprints after the change.
+    """
+
+    place: Place
+    old: Fingerprints
+    new: Fingerprints
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One phase's part of the plan.
+
+    Attributes:
+        phase: The resting point that it leads to.
+        reason: Why it exists.
+        changes: Files that change, by host.
+        reloads: `host: command` of every reload that it takes.
+    """
+
+    phase: Phase
+    reason: str
+    changes: tuple[FileChange, ...]
+    reloads: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RotationPlan:
+    """Everything that a rotation will change, in order, and whom to tell.
+
+    Attributes:
+        environment: The fleet.
+        strategy: `minimal-impact`.
+        steps: One a phase; phases that change nothing are left out.
+        tell: Owners of external clients, and what they must do.
+        notes: What else the person who starts it must know.
+    """
+
+    environment: str
+    strategy: str
+    steps: tuple[Step, ...]
+    tell: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def plan(fleet: Fleet, rotating: Rotating, start: Phase, target: Phase, notes: Iterable[str] = ()) -> RotationPlan:
+    """Plan a rotation from one resting point to another, in either direction."""
+    stations = (start, *path(start, target))
+    steps = [_step(fleet, rotating, before, after) for before, after in pairwise(stations)]
+    return RotationPlan(
+        environment=fleet.environment,
+        strategy="minimal-impact",
+        steps=tuple(step for step in steps if step.changes),
+        tell=tuple(_advice(fleet)),
+        notes=tuple(notes),
+    )
+
+
+def changes(observed: Mapping[Place, Fingerprints], intended: Mapping[Place, Fingerprints]) -> tuple[FileChange, ...]:
+    """The files that differ from what is intended; none for a converged fleet."""
+    return tuple(
+        FileChange(place, observed.get(place, ()), fingerprints)
+        for place, fingerprints in sorted(intended.items())
+        if observed.get(place) != fingerprints
+    )
+
+
+def intended_files(fleet: Fleet, certs: Certs) -> dict[Place, Fingerprints]:
+    """What every certificate file of the fleet holds when certs.yml is rolled out."""
+    return {place: fingerprints for host in fleet.hosts for place, fingerprints in _files(host, certs)}
+
+
+def _files(host: Host, certs: Certs) -> Iterable[tuple[Place, Fingerprints]]:
+    for service in host.services:
+        chain = certs.servers[host.server_name]
+        yield Place(host.name, f"{service.cert_dir}/{service.cert}"), _fingerprints((chain.leaf, *chain.intermediates))
+        yield Place(host.name, f"{service.cert_dir}/{service.ca}"), _fingerprints(certs.client_chain.certificates)
+    for client in host.clients:
+        chain = certs.clients[client.name]
+        yield Place(host.name, f"{client.cert_dir}/{client.cert}"), _fingerprints((chain.leaf, *chain.intermediates))
+        yield Place(host.name, f"{client.cert_dir}/{client.ca}"), _fingerprints(certs.server_chain.certificates)
+
+
+def _fingerprints(certificates: Iterable[Certificate]) -> Fingerprints:
+    return tuple(certificate.fingerprint for certificate in certificates)
+
+
+def _step(fleet: Fleet, rotating: Rotating, before: Phase, after: Phase) -> Step:
+    changed = changes(intended_files(fleet, compose(rotating, before)), intended_files(fleet, compose(rotating, after)))
+    return Step(after, _REASONS[after], changed, tuple(_reloads(fleet, changed)))
+
+
+def _reloads(fleet: Fleet, changed: Iterable[FileChange]) -> Iterable[str]:
+    touched = {change.place for change in changed}
+    for host in fleet.hosts:
+        for service in host.services:
+            if {Place(host.name, f"{service.cert_dir}/{name}") for name in (service.cert, service.ca)} & touched:
+                yield f"{host.name}: {service.reload}"
+        for client in host.clients:
+            files = {Place(host.name, f"{client.cert_dir}/{name}") for name in (client.cert, client.ca)}
+            if client.reload and files & touched:
+                yield f"{host.name}: {client.reload}"
+
+
+def _advice(fleet: Fleet) -> Iterable[str]:
+    for client in fleet.external_clients:
+        yield (
+            f"{client}: add the new server chain to sslrootcert when phase overlap is reached; "
+            "install the new certificate and key, and recycle connection pools, when phase clients is reached"
+        )

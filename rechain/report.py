@@ -1,0 +1,117 @@
+"""The report of a rotation: what happened, phase by phase, and what the canary saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from rechain.gate import Waiting
+from rechain.phase import Phase
+
+
+class Outcome(StrEnum):
+    """How a run ended."""
+
+    DONE = "done"
+    WAITING = "waiting"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseReport:
+    """One phase of a rotation.
+
+    Attributes:
+        name: The phase that was moved to.
+        started: When the move began, aware UTC.
+        ended: When it was verified, aware UTC; None while it is under way.
+        attempted: Canary logins between this phase's start and the next one's.
+        failed: How many of them failed.
+    """
+
+    name: Phase
+    started: datetime
+    ended: datetime | None
+    attempted: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryReport:
+    """What the canary saw over the whole rotation.
+
+    Attributes:
+        attempted: New logins tried.
+        failed: Logins that failed.
+        longest_gap_ms: Longest time between two successful logins of one client, milliseconds.
+        unwatched: Intervals and clients that nobody watched, with the reason.
+        failures: Moment, client, endpoint and error of the first failures.
+    """
+
+    attempted: int
+    failed: int
+    longest_gap_ms: int
+    unwatched: tuple[str, ...]
+    failures: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RotationReport:
+    """The end of a run: `refresh`, `rollback` and `demo` print it, `.demo/report.json` holds it.
+
+    Attributes:
+        environment: The fleet.
+        outcome: How the run ended.
+        resting_phase: Where the fleet rests now.
+        strategy: `minimal-impact`, or `downtime` for the demo's control.
+        phases: One a phase that was moved to, in order.
+        canary: What the canary saw.
+        retired_refused: Whether retired material, which logged in before, is refused; None when not tested.
+        waiting: What the closed gate waits for; empty unless the outcome is `waiting`.
+    """
+
+    environment: str
+    outcome: Outcome
+    resting_phase: Phase | None
+    strategy: str
+    phases: tuple[PhaseReport, ...]
+    canary: CanaryReport
+    retired_refused: bool | None
+    waiting: tuple[Waiting, ...] = ()
+
+
+def as_json(report: RotationReport) -> dict[str, object]:
+    """The report as the JSON contract, schema 1."""
+    return {
+        "schema": 1,
+        "environment": report.environment,
+        "outcome": report.outcome.value,
+        "resting_phase": report.resting_phase.value if report.resting_phase else None,
+        "strategy": report.strategy,
+        "phases": [_phase(phase) for phase in report.phases],
+        "canary": {
+            "attempted": report.canary.attempted,
+            "failed": report.canary.failed,
+            "longest_gap_ms": report.canary.longest_gap_ms,
+            "unwatched": list(report.canary.unwatched),
+            "failures": list(report.canary.failures),
+        },
+        "retired_refused": report.retired_refused,
+        "waiting_for": [waiting_json(one) for one in report.waiting],
+    }
+
+
+def waiting_json(waiting: Waiting) -> dict[str, str | None]:
+    """One thing a gate waits for, as the JSON contract."""
+    return {"gate": waiting.gate.value, "client": waiting.client, "reason": waiting.reason}
+
+
+def _phase(phase: PhaseReport) -> dict[str, object]:
+    return {
+        "name": phase.name.value,
+        "started": phase.started.isoformat(timespec="milliseconds"),
+        "ended": phase.ended.isoformat(timespec="milliseconds") if phase.ended else None,
+        "attempted": phase.attempted,
+        "failed": phase.failed,
+    }
