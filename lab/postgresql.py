@@ -73,8 +73,22 @@ class Server:
     def initdb(self) -> None:
         """Make an empty cluster with the superuser `postgres`. Raises LabError."""
         self.make_directory()
-        options = ["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", f"--username={SUPERUSER}"]
+        options = [
+            "--auth=trust",
+            "--no-sync",
+            "--wal-segsize=1",
+            "--encoding=UTF8",
+            "--locale=C",
+            f"--username={SUPERUSER}",
+        ]
         self._run([self.installation.program("initdb"), *options, "-D", str(self.data)])
+
+    def copy_from(self, conninfo: str) -> None:
+        """Become a standby's copy of the server that the connection string names. Raises LabError."""
+        self.make_directory()
+        options = ["--checkpoint=fast", "--wal-method=stream", "--no-sync", "--no-password"]
+        self._run([self.installation.program("pg_basebackup"), *options, "-d", conninfo, "-D", str(self.data)])
+        self._write("standby.signal", [])
 
     def configure(self, settings: Mapping[str, str], hba: Sequence[str]) -> None:
         """Write this server's own settings and pg_hba.conf; a running server needs `reload` or `restart`."""
