@@ -19,6 +19,7 @@ from rechain.login import ClientFiles
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - it is the point: a file system that never reaches a disk
 _PREFIX = "rechain-keys-"
+_NAMES = ("postgresql.crt", "postgresql.key", "root.crt")
 _SETTLED_S = 5.0
 _log = logging.getLogger(__name__)
 
@@ -93,13 +94,28 @@ def key_directory() -> Iterator[Path]:
 
 def put(directory: Path, credential: Credential) -> ClientFiles:
     """Write one credential into a directory of `key_directory`; each generation of a client has a place of its own."""
-    place = directory / f"{credential.client}-{credential.generation}"
+    place = directory / _place(credential)
     place.mkdir(mode=0o700, exist_ok=True)
-    return ClientFiles(
-        cert=_write(place / "postgresql.crt", credential.chain_pem),
-        key=_write(place / "postgresql.key", credential.key_pem),
-        ca=_write(place / "root.crt", credential.bundle_pem),
-    )
+    texts = (credential.chain_pem, credential.key_pem, credential.bundle_pem)
+    return ClientFiles(*(_write(place / name, text) for name, text in zip(_NAMES, texts, strict=True)))
+
+
+def present(directory: Path, credential: Credential) -> ClientFiles:
+    """Write one credential and let it be what the client presents from now on; the paths stay the same.
+
+    For the canary, which goes on reading while a phase moves a client: the place is switched by one rename of a
+    link, and its three files are to be read through the link at once (`Watch.pinned`).
+    """
+    put(directory, credential)
+    link, new = directory / credential.client, directory / f".{credential.client}"
+    new.unlink(missing_ok=True)
+    new.symlink_to(_place(credential))
+    new.replace(link)
+    return ClientFiles(*(str(link / name) for name in _NAMES))
+
+
+def _place(credential: Credential) -> str:
+    return f"{credential.client}-{credential.generation}"
 
 
 def _write(path: Path, text: str) -> str:

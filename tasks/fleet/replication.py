@@ -1,0 +1,186 @@
+"""Standbys: who streams from whom, with which certificate, and making one of them reconnect.
+
+A walreceiver reads its certificate when it connects, so it keeps the old pair until it reconnects. It is no regular
+backend: `pg_terminate_backend` on the standby does not reach it. Its walsender on the other side is one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+import psycopg
+
+from rechain.errors import VerificationFailed
+from rechain.fleet import Endpoint
+from tasks.fleet.connection import Access, Connection, Unreadable, connected, unreadable
+
+_POLL_S = 0.2
+_LSN_NOW = """CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_lsn() END"""
+# What was received and written is what a connection is worth; a delayed standby replays late on purpose.
+_STANDBYS = f"""
+    SELECT replication.pid, replication.usename, replication.application_name,
+           coalesce(host(replication.client_addr), ''), replication.state, ssl.client_serial,
+           pg_wal_lsn_diff({_LSN_NOW}, replication.flush_lsn)
+    FROM pg_catalog.pg_stat_replication AS replication LEFT JOIN pg_catalog.pg_stat_ssl AS ssl USING (pid)
+    WHERE replication.state <> 'backup'
+    ORDER BY replication.application_name, replication.client_addr, pid
+"""  # noqa: S608 - both halves stand here
+_MAY_READ = "SELECT pg_has_role('pg_read_all_stats', 'USAGE')"
+
+
+@dataclass(frozen=True, slots=True)
+class Standby:
+    """A walreceiver, seen from the server that it streams from.
+
+    Attributes:
+        pid: Its walsender there; a new one after each reconnect.
+        user: The role that it logged in as.
+        application: Its application_name.
+        address: Where it comes from, as text.
+        state: `streaming` when it has caught up with what it missed.
+        serial: Serial number of its client certificate; None when it presented none.
+        lag_bytes: WAL that it has not yet written to its disk; None while that is unknown.
+    """
+
+    pid: int
+    user: str
+    application: str
+    address: str
+    state: str
+    serial: int | None
+    lag_bytes: int | None
+
+    def __str__(self) -> str:
+        return f"standby {self.application} at {self.address or 'a local socket'}"
+
+
+class ReconnectFailed(VerificationFailed):
+    """A standby did not come back, or came back with the certificate that it had."""
+
+
+def is_in_recovery(endpoint: Endpoint, access: Access) -> bool | Unreadable:
+    """Whether a server is a standby."""
+    try:
+        with connected(endpoint, access) as connection:
+            return connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
+    except psycopg.Error as error:
+        return unreadable(endpoint, error)
+
+
+def find_primary(endpoints: Iterable[Endpoint], access: Access) -> Endpoint | Unreadable:
+    """The one server that is no standby. Two of them, or one that can't be asked, make it unreadable."""
+    answers = {endpoint: is_in_recovery(endpoint, access) for endpoint in endpoints}
+    for answer in answers.values():
+        if isinstance(answer, Unreadable):
+            return answer
+    primaries = [endpoint for endpoint, in_recovery in answers.items() if not in_recovery]
+    if len(primaries) == 1:
+        return primaries[0]
+    names = ", ".join(map(str, primaries or answers))
+    what = "more than one server is a primary" if primaries else "every server is a standby"
+    return Unreadable(names, what)
+
+
+def standbys(upstream: Endpoint, access: Access) -> tuple[Standby, ...] | Unreadable:
+    """Who streams from a server: the primary, or a standby that others cascade from."""
+    try:
+        with connected(upstream, access) as connection:
+            if connection.execute(_MAY_READ).fetchone() != (True,):
+                return Unreadable(str(upstream), f"role {access.role} lacks pg_read_all_stats")
+            return _standbys(connection)
+    except psycopg.Error as error:
+        return unreadable(upstream, error)
+
+
+def reconnect(
+    upstream: Endpoint, access: Access, standby: Standby, *, renewed: bool, timeout_s: float = 60.0
+) -> Standby:
+    """End a standby's walsender and wait until the standby is back, streaming, with no lag.
+
+    Side effect: replication of this one standby pauses for up to its `wal_retrieve_retry_interval`. Not idempotent,
+    safe to retry.
+
+    Args:
+        upstream: The server that it streams from.
+        access: A role that may also signal the walsender's role (pg_signal_backend, or a superuser).
+        standby: As `standbys` saw it.
+        renewed: Whether it must come back with another certificate than it had.
+        timeout_s: Limit for all of it.
+
+    Returns:
+        The standby as it streams now.
+
+    Raises:
+        ReconnectFailed: It was not ended, did not come back in time, or came back with the certificate that it had.
+    """
+    deadline = time.monotonic() + timeout_s
+    try:
+        with connected(upstream, access) as connection:
+            known = {each.pid for each in _standbys(connection)}
+            _end(connection, standby, upstream)
+            return _wait(connection, standby, known, deadline, renewed=renewed, upstream=upstream)
+    except psycopg.Error as error:
+        reason = unreadable(upstream, error).reason
+        raise _failed(upstream, standby, reason, f"may {access.role} signal {standby.user}?") from None
+
+
+def _end(connection: Connection, standby: Standby, upstream: Endpoint) -> None:
+    # The pid may belong to somebody else by now: only a walsender that still looks the same is ended.
+    query = "SELECT pg_terminate_backend(pid) FROM pg_stat_replication WHERE pid = %s AND application_name = %s"
+    if connection.execute(query, [standby.pid, standby.application]).fetchone() == (False,):
+        raise _failed(upstream, standby, f"its walsender {standby.pid} could not be ended", "look at the server's log")
+
+
+def _wait(
+    connection: Connection, before: Standby, known: set[int], deadline: float, *, renewed: bool, upstream: Endpoint
+) -> Standby:
+    target: str | None = None
+    seen = "it has not come back"
+    while time.monotonic() < deadline:
+        now = _successor(_standbys(connection), before, known)
+        if now and renewed and now.serial == before.serial:
+            told = f"it came back with the certificate that it had (serial {now.serial or 0:x})"
+            raise _failed(upstream, before, told, "are its new files in place on its host?")
+        if now:
+            seen = f"it is back in state {now.state}, {now.lag_bytes} bytes behind"
+            target = target or _lsn(connection)
+            if now.state == "streaming" and _has_reached(connection, now, target):
+                return now
+        time.sleep(_POLL_S)
+    raise _failed(upstream, before, f"no stream without lag in time: {seen}", "look at the standby's log")
+
+
+def _successor(found: Iterable[Standby], before: Standby, known: set[int]) -> Standby | None:
+    same = (each for each in found if (each.application, each.address) == (before.application, before.address))
+    return next((each for each in same if each.pid not in known), None)
+
+
+def _lsn(connection: Connection) -> str:
+    row = connection.execute(f"SELECT ({_LSN_NOW})::text").fetchone()
+    return str(row[0]) if row else "0/0"
+
+
+def _has_reached(connection: Connection, standby: Standby, target: str) -> bool:
+    """Whether it has all WAL up to where its upstream was when it came back: on a busy server lag is never quite 0."""
+    query = "SELECT flush_lsn >= %s::pg_lsn FROM pg_catalog.pg_stat_replication WHERE pid = %s"
+    return connection.execute(query, [target, standby.pid]).fetchone() == (True,)
+
+
+def _standbys(connection: Connection) -> tuple[Standby, ...]:
+    return tuple(_standby(row) for row in connection.execute(_STANDBYS).fetchall())
+
+
+def _standby(row: tuple[object, ...]) -> Standby:
+    pid, user, application, address, state, serial, lag = row
+    return Standby(int(str(pid)), str(user), str(application), str(address), str(state), _number(serial), _number(lag))
+
+
+def _number(value: object) -> int | None:
+    return int(value) if isinstance(value, Decimal) else None
+
+
+def _failed(upstream: Endpoint, standby: Standby, what: str, fix: str) -> ReconnectFailed:
+    return ReconnectFailed(f"{standby} of {upstream}", what, fix)
