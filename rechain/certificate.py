@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -57,6 +58,16 @@ class Certificate:
     def is_self_issued(self) -> bool:
         """Whether subject and issuer are the same name, as in a root CA."""
         return self.subject == self.issuer
+
+    def has_issued(self, child: Certificate) -> bool:
+        """Whether this certificate's key signed the other one. Names alone don't tell CAs of equal DNs apart."""
+        if self.subject != child.issuer:
+            return False
+        try:
+            _parsed(child).verify_directly_issued_by(_parsed(self))
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +185,10 @@ def _read_one(block: str, where: str) -> Certificate:
         return from_x509(x509.load_pem_x509_certificate(block.encode("ascii", "replace")))
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise PemError(where, f"a PEM certificate can't be parsed: {error}", "replace it by a whole one") from None
+
+
+def _parsed(certificate: Certificate) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(certificate.pem.encode("ascii"))
 
 
 def _common_name(name: x509.Name) -> str | None:

@@ -73,7 +73,12 @@ def compose(rotating: Rotating, phase: Phase) -> Certs:
 
 def bundle(rotating: Rotating, phase: Phase, side: Side) -> Bundle:
     """One side's bundle in a phase."""
-    generations = [rotating.generation(age).bundle(side) for age in material(phase).bundles]
+    return bundle_of(rotating, material(phase).bundles, side)
+
+
+def bundle_of(rotating: Rotating, ages: Iterable[Age], side: Side) -> Bundle:
+    """One side's bundle of some generations, in the order given, then the foreign CAs."""
+    generations = [rotating.generation(age).bundle(side) for age in ages]
     return merge(*generations, rotating.foreign.of(side))
 
 
@@ -105,19 +110,13 @@ def adopt(certs: Certs, number: int) -> Generation:
 
 
 def _own(deployed: Bundle, leaves: Iterable[LeafChain]) -> Bundle:
-    """The CAs of a bundle that stand above some leaf: by name, and by key identifier where there is one."""
-    wanted = [chain.leaf for chain in leaves]
-    found: list[Certificate] = []
+    """The CAs of a bundle that stand above some leaf, over the intermediates that the leaf is presented with."""
+    wanted = [certificate for chain in leaves for certificate in (chain.leaf, *chain.intermediates)]
+    found: dict[str, Certificate] = {}
     while wanted:
         child = wanted.pop()
         for candidate in deployed.certificates:
-            if candidate not in found and _issued(candidate, child):
-                found.append(candidate)
+            if candidate.fingerprint not in found and candidate.has_issued(child):
+                found[candidate.fingerprint] = candidate
                 wanted.append(candidate)
-    return Bundle(tuple(certificate for certificate in deployed.certificates if certificate in found))
-
-
-def _issued(issuer: Certificate, child: Certificate) -> bool:
-    if issuer.subject != child.issuer:
-        return False
-    return child.aki is None or issuer.ski is None or child.aki == issuer.ski
+    return Bundle(tuple(certificate for certificate in deployed.certificates if certificate.fingerprint in found))

@@ -6,7 +6,10 @@ The exit code is part of an error's type, so that the command line never guesses
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from rechain.refusal import Refusal
 
 
 class RechainError(Exception):
@@ -53,7 +56,18 @@ class InventoryError(InputError):
 
 
 class ProofRefused(InputError):
-    """Some reachable state of the plan would refuse a login, so nothing is touched."""
+    """Some reachable state of the plan would refuse a login, so nothing is touched.
+
+    Args:
+        where: The environment.
+        what: The first refusals, and how many there are.
+        fix: What to do next.
+        refusals: All of them.
+    """
+
+    def __init__(self, where: str, what: str, fix: str, refusals: tuple[Refusal, ...] = ()) -> None:
+        self.refusals = refusals
+        super().__init__(where, what, fix)
 
 
 class TransitionRefused(InputError):

@@ -113,17 +113,29 @@ class Rotation:
 
 
 def toward(rotation: Rotation, target: Phase) -> Rotation:
-    """Start moving to a neighbouring phase, or return to the resting point from a move that did not end.
+    """Start moving to a neighbouring phase, go on with a move that did not end, or return from it.
+
+    While a move is under way some hosts are past the resting point: from there the other neighbour is two steps away.
 
     Raises:
         TransitionRefused: The step is not legal from where the rotation is.
     """
-    returns = target is rotation.phase and rotation.target is not None
-    if rotation.phase is None or not (returns or is_legal(rotation.phase, target)):
+    if not _may_move(rotation, target):
+        way = f", with {rotation.target} under way," if rotation.target else ""
         raise TransitionRefused(
-            "rotation.yml", f"phase {rotation.phase} can't move to {target}", "take the phases one by one, in order"
+            "rotation.yml",
+            f"phase {rotation.phase}{way} can't move to {target}",
+            "take the phases one by one, in order, and end or undo a move before the next one",
         )
     return replace(rotation, target=target)
+
+
+def _may_move(rotation: Rotation, target: Phase) -> bool:
+    if rotation.phase is None:
+        return False
+    if rotation.target is not None:
+        return target in (rotation.target, rotation.phase)
+    return is_legal(rotation.phase, target)
 
 
 def reached(rotation: Rotation, now: datetime) -> Rotation:
