@@ -98,10 +98,10 @@ class Repository:
         Raises:
             LabError: ansible-vault is missing or refuses.
         """
+        self.password_file.parent.mkdir(parents=True, exist_ok=True)
+        write_private(self.password_file, secrets.token_urlsafe(24) + "\n")  # first: it tells whose repository this is
         self.certs.parent.mkdir(parents=True)
         (self.root / "config").mkdir()
-        self.password_file.parent.mkdir(parents=True, exist_ok=True)
-        write_private(self.password_file, secrets.token_urlsafe(24) + "\n")
         spec = _yaml(_spec(addresses))
         (self.root / "config" / f"chainsmith_{ENVIRONMENT}.yml").write_text(spec, "utf-8")
         (self.root / "rechain.yml").write_text(_SETTINGS, "utf-8")

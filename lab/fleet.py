@@ -17,6 +17,7 @@ from lab.account import Account, unprivileged_account
 from lab.addresses import free_addresses
 from lab.chain import Chain, Style, make_chain, make_foreign_client
 from lab.environment import BACKUP, CLIENTS, EVERYWHERE, EXTERNAL, SERVERS, SUBJECT, Repository
+from lab.errors import LabError
 from lab.host import Host
 from lab.installation import find_postgresql, usable_by
 from lab.login import Identity
@@ -77,9 +78,13 @@ class Lab:
         found, account = find_postgresql(prefer), unprivileged_account()
         leftover.end(state)
         leftover.clear(state)
-        directory = leftover.make_directory(state, parent)
-        installation = usable_by(found, account, directory / "postgresql")
         addresses = free_addresses(len(SERVERS))
+        directory = leftover.make_directory(state, parent)
+        try:
+            installation = usable_by(found, account, directory / "postgresql")
+        except LabError:
+            leftover.end(state)
+            raise
         hosts = tuple(
             Host(name, Server(installation, account, directory / name, address, addresses.port), account)
             for name, address in zip(SERVERS, addresses.hosts, strict=True)

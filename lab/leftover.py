@@ -16,7 +16,7 @@ from lab.program import finish
 
 MARKER = "lab.json"
 REPOSITORY = "repo"
-PASSWORD = "vault-password"
+PASSWORD = "vault-password"  # noqa: S105  # the name of its file
 _PREFIX = "rechain-lab-"
 _SERVER_SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)  # PostgreSQL's fast and immediate shutdown, then none
 _PARENT = Path("/var/tmp")  # noqa: S108  # as root the servers' user must be able to enter it; mkdtemp names it

@@ -1,0 +1,40 @@
+"""Fixtures with real fleets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from lab.chain import Style
+from lab.fleet import Lab
+from lab.installation import Installation, PostgresqlNotFound, find_postgresql
+
+
+@pytest.fixture(scope="session")
+def lab_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """One fleet for all tests of the run that log in and look, and change no file of it."""
+    with Lab.prepare(tmp_path_factory.mktemp("lab")) as lab:
+        yield lab
+
+
+@pytest.fixture
+def new_lab(tmp_path: Path) -> Iterator[Callable[..., Lab]]:
+    """Starts a fleet of the test's own, to rotate or to break: `new_lab(style="python", prefer="wheel")`."""
+    with ExitStack() as labs:
+
+        def start(name: str = "lab", *, style: Style | str = Style.GO, prefer: str | None = None) -> Lab:
+            return labs.enter_context(Lab.prepare(tmp_path / name, style=style, prefer=prefer))
+
+        yield start
+
+
+@pytest.fixture(params=["machine", "wheel"])
+def installation(request: pytest.FixtureRequest) -> Installation:
+    """Each PostgreSQL that is here: the machine's own, and the wheel's."""
+    try:
+        return find_postgresql(request.param)
+    except PostgresqlNotFound as error:
+        pytest.skip(str(error))
