@@ -1,0 +1,116 @@
+"""Files of the environment repository: read with clear refusals, written by rename."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from rechain.errors import RepositoryError
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read_text(path: Path) -> str:
+    """Read a file exactly as it is, line ends included.
+
+    Raises:
+        RepositoryError: It is missing, unreadable, not UTF-8, or empty.
+    """
+    try:
+        text = path.read_bytes().decode()
+    except FileNotFoundError:
+        raise RepositoryError(str(path), "there is no such file", "check the name, or restore it from Git") from None
+    except UnicodeDecodeError:
+        raise RepositoryError(str(path), "is not UTF-8 text", "restore it from Git") from None
+    except OSError as error:
+        raise RepositoryError(
+            str(path), f"can't be read: {error.strerror}", "make it a file that you may read"
+        ) from None
+    if not text.strip():
+        raise RepositoryError(str(path), "is empty", "restore it from Git, or remove it")
+    return text
+
+
+def parse_yaml(text: str, where: str) -> object:
+    """Parse YAML; an error quotes nothing of the text, which may be a vault's.
+
+    Raises:
+        RepositoryError: It is not YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  # it is one of PyYAML's safe loaders
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" at line {mark.line + 1}" if mark is not None else ""
+        raise RepositoryError(where, f"is not valid YAML{place}", "correct it, or restore it from Git") from None
+
+
+def compose_yaml(text: str) -> yaml.Node | None:
+    """The nodes of a YAML text that was parsed before, with their places in it."""
+    node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+    return node
+
+
+def explain(error: ValidationError) -> str:
+    """The first thing that a model refuses, as one line that quotes no value."""
+    first, *others = error.errors(include_url=False, include_input=False, include_context=False)
+    place = ".".join(str(part) for part in first["loc"])
+    more = f" (and {len(others)} more)" if others else ""
+    return f"{place}: {first['msg']}{more}" if place else f"{first['msg']}{more}"
+
+
+def write_durably(path: Path, text: str, mode: int = 0o644) -> None:
+    """Write a file in place and wait until it is on disk; for staging, where nobody reads yet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(text.encode())
+        file.flush()
+        os.fchmod(file.fileno(), mode)
+        os.fsync(file.fileno())
+
+
+def rename_durably(source: Path, target: Path) -> None:
+    """Put a staged file or folder in its place, in one step that survives a power cut.
+
+    Raises:
+        RepositoryError: The two are on different file systems.
+    """
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        raise RepositoryError(
+            str(target), f"is not on the file system of {source.parent}", "keep the repository on one file system"
+        ) from None
+    for folder in {source.parent, target.parent}:
+        sync_folder(folder)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a staging folder unless somebody's file is in it."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until a folder's entries are on disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def mode_of(path: Path, otherwise: int) -> int:
+    """A file's permission bits, or others when there is no such file."""
+    try:
+        return path.stat().st_mode & 0o777
+    except FileNotFoundError:
+        return otherwise
