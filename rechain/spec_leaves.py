@@ -44,12 +44,12 @@ def _bodies(node: Node) -> list[tuple[Node, dict[str, Node]]]:
         return [(name, body.fields(INTERMEDIATE_FIELDS)) for name, body in named]
     bodies = []
     for item in node.items():
-        fields = item.fields(INTERMEDIATE_FIELDS)
+        label = item.value.get("name") if isinstance(item.value, Mapping) else None
+        entry = Node(item.value, item.where, f"{node.path}.{label}") if isinstance(label, str) else item
+        fields = entry.fields(INTERMEDIATE_FIELDS)
         if "name" not in fields:
-            raise item.refused("the intermediate has no name", "add `name: server` or `name: client`")
-        name = fields["name"].text()
-        at_name = Node(item.value, item.where, f"{node.path}.{name}")
-        bodies.append((Node(name, item.where, at_name.path), at_name.fields(INTERMEDIATE_FIELDS)))
+            raise entry.refused("the intermediate has no name", "add `name: server` or `name: client`")
+        bodies.append((fields["name"], fields))
     return bodies
 
 
@@ -88,7 +88,7 @@ def servers(
     if pointer is not None and pointer.value is not None:
         return named | _from_inventory(pointer, pointer.text(), hosts, named)
     if not named and inventory is not None:
-        return _from_inventory(Node(inventory, next(iter(body.values())).where, "hosts"), inventory, hosts, named)
+        return _from_inventory(Node(inventory, top["intermediates"].where, "hosts"), inventory, hosts, named)
     return named
 
 

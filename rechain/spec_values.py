@@ -73,9 +73,7 @@ class Node:
                 unknown.append(name)
             fields[normal] = self.child(name, value)
         if unknown:
-            place = f"in {self.path}" if self.path else "at the top level"
-            fix = "remove it, or correct its spelling" if len(unknown) == 1 else "remove them, or correct the spelling"
-            raise self.refused(f"unknown key {', '.join(map(repr, unknown))} {place}", fix)
+            raise self.refused(f"unknown key {', '.join(map(repr, unknown))}", "remove it, or correct its spelling")
         return fields
 
     def mapping(self) -> Iterator[tuple[str, object]]:
