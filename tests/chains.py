@@ -85,9 +85,10 @@ def make(
     expired: bool = False,
     usages: Usages = None,
     names: Iterable[str] = (),
+    key: ec.EllipticCurvePrivateKey | None = None,
 ) -> Pair:
-    """Make one certificate; self-signed without an issuer."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    """Make one certificate; self-signed without an issuer, with a new key unless one is given."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     builder = (
         x509.CertificateBuilder()
