@@ -68,6 +68,9 @@ class Canary:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        complaints = _complaints(self.recording)
+        if complaints.exists() and not complaints.stat().st_size:
+            complaints.unlink()
 
     def __enter__(self) -> Canary:
         return self

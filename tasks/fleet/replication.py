@@ -7,7 +7,7 @@ backend: `pg_terminate_backend` on the standby does not reach it. Its walsender 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -119,7 +119,7 @@ def reconnect(
     deadline = time.monotonic() + timeout_s
     try:
         with connected(upstream, access) as connection:
-            known = {each.pid for each in _standbys(connection)}
+            known = _others(_standbys(connection), standby)
             _end(connection, standby, upstream)
             return _wait(connection, standby, known, deadline, renewed=renewed, upstream=upstream)
     except psycopg.Error as error:
@@ -132,6 +132,14 @@ def _end(connection: Connection, standby: Standby, upstream: Endpoint) -> None:
     query = "SELECT pg_terminate_backend(pid) FROM pg_stat_replication WHERE pid = %s AND application_name = %s"
     if connection.execute(query, [standby.pid, standby.application]).fetchone() == (False,):
         raise _failed(upstream, standby, f"its walsender {standby.pid} could not be ended", "look at the server's log")
+
+
+def _others(found: Sequence[Standby], standby: Standby) -> set[int]:
+    """The walsenders that are not its new one. If its old one is gone it has come back already, by itself."""
+    pids = {each.pid for each in found}
+    if standby.pid in pids:
+        return pids
+    return {each.pid for each in found if (each.application, each.address) != (standby.application, standby.address)}
 
 
 def _wait(

@@ -33,8 +33,8 @@ class Session:
         application: Its application_name.
         address: Where it comes from, as text.
         serial: Serial number of its certificate: it tells generations apart.
-        issuer_dn: Issuer, as PostgreSQL writes it.
-        client_dn: Subject, as PostgreSQL writes it.
+        issuer_dn: Issuer, as PostgreSQL writes it, cut to 63 bytes.
+        client_dn: Subject, as PostgreSQL writes it, cut to 63 bytes.
         backend_start: When it began, aware UTC.
     """
 

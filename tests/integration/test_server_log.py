@@ -1,0 +1,168 @@
+"""Certificate trouble in a server's log, since a mark."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.installation import PostgresqlNotFound, find_postgresql
+from tasks.fleet.connection import Unreadable
+from tasks.fleet.libpq import attempt
+from tasks.fleet.server_log import LogPosition, alerts_since, mark
+from tasks.fleet.wire import served
+from tests.plugins.authority import Authority, write_files
+from tests.plugins.one_server import OneServer, one_server
+
+_ALERT = "2026-01-01 LOG:  could not accept SSL connection: tlsv1 alert unknown ca\n"
+_CALM = "2026-01-01 LOG:  connection authorized: user=app SSL enabled (protocol=TLSv1.3)\n"
+
+
+@pytest.fixture(scope="module", params=["machine", "wheel"])
+def one(request: pytest.FixtureRequest) -> Iterator[OneServer]:
+    """A server of each PostgreSQL that is here."""
+    try:
+        installation = find_postgresql(request.param)
+    except PostgresqlNotFound as error:
+        pytest.skip(str(error))
+    with one_server(installation) as server:
+        yield server
+
+
+def _marked(path: Path) -> LogPosition:
+    position = mark(str(path))
+    assert isinstance(position, LogPosition)
+    return position
+
+
+def _alerts_after(one: OneServer, act: Callable[[], object]) -> tuple[str, ...]:
+    """What the server logs about certificates when something is done to it."""
+    position = _marked(one.server.log)
+    act()
+    deadline = time.monotonic() + 5
+    found = alerts_since(position)
+    while not found and time.monotonic() < deadline:
+        time.sleep(0.05)
+        found = alerts_since(position)
+    assert not isinstance(found, Unreadable)
+    return found
+
+
+def test_a_refused_client_and_a_refused_server_are_alerts(one: OneServer, tmp_path: Path) -> None:
+    """Both sides' refusals show on the server: its own as a failed verification, the client's as an alert."""
+    stranger, ours = Authority("stranger"), one.authority.client("app")
+    leaf = stranger.client("app")
+    unknown = write_files(tmp_path / "unknown", leaf.chain_pem, leaf.key_pem, one.authority.server_bundle)
+    distrustful = write_files(tmp_path / "distrustful", ours.chain_pem, ours.key_pem, stranger.server_bundle)
+    (refused,) = _alerts_after(one, lambda: attempt(one.endpoint, "app", unknown, "postgres", 5))
+    assert "could not accept SSL connection: certificate verify failed" in refused
+    if one.server.installation.version >= 16:
+        assert "unable to get local issuer certificate" in refused
+    (refusing,) = _alerts_after(one, lambda: attempt(one.endpoint, "app", distrustful, "postgres", 5))
+    assert "alert unknown ca" in refusing
+
+
+def test_a_reload_that_failed_is_an_alert(one: OneServer) -> None:
+    """`pg_reload_conf()` says true; only the log knows that the old certificate is still served."""
+    key = one.server.data / "server.key"
+
+    def open_the_key() -> None:
+        key.chmod(0o644)
+        one.server.reload()
+
+    alerts = _alerts_after(one, open_the_key)
+    key.chmod(0o600)
+    assert any("has group or world access" in alert for alert in alerts)
+    other = one.authority.client("app").key_pem
+    good = key.read_text()
+
+    def mismatch() -> None:
+        one.write("server.key", other)
+        one.server.reload()
+
+    alerts = _alerts_after(one, mismatch)
+    one.write("server.key", good)
+    assert any("key values mismatch" in alert for alert in alerts)
+
+
+def test_logins_and_looks_are_no_alerts(one: OneServer, tmp_path: Path) -> None:
+    """Good logins, roles that are refused, visitors of the wire and peers that hang up leave the gate open."""
+    position = _marked(one.server.log)
+    for client in ("app", "minio", "full"):
+        leaf = one.authority.client(client)
+        files = write_files(tmp_path / client, leaf.chain_pem, leaf.key_pem, one.authority.server_bundle)
+        attempt(one.endpoint, client, files, "postgres", 5)
+    served(one.endpoint)
+    one.server.reload()
+    one.server.restart()
+    assert alerts_since(position) == ()
+    assert 'role "minio" does not exist' in one.server.log.read_text()
+
+
+def test_only_what_is_newer_than_the_mark(tmp_path: Path) -> None:
+    """Alerts that were there before are a baseline, not news."""
+    log = tmp_path / "postgresql.log"
+    log.write_text(_ALERT * 3)
+    position = _marked(log)
+    assert alerts_since(position) == ()
+    with log.open("a") as file:
+        file.write(_CALM + _ALERT)
+    assert alerts_since(position) == (_ALERT.strip(),)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_rotated_log_is_followed(tmp_path: Path, compressed: bool) -> None:
+    """The rest of the old file counts, under its new name, and the new file; when it is gone that is said."""
+    log, old = tmp_path / "postgresql.log", tmp_path / "postgresql.log.1"
+    log.write_text(_CALM)
+    position = _marked(log)
+    with log.open("a") as file:
+        file.write(_ALERT)
+    log.rename(old)
+    log.write_text(_CALM)
+    if compressed:
+        old.unlink()
+        found = alerts_since(position)
+        assert isinstance(found, Unreadable)
+        assert "rotated" in found.reason
+    else:
+        assert alerts_since(position) == (_ALERT.strip(),)
+        with log.open("a") as file:
+            file.write(_ALERT)
+        assert alerts_since(position) == (_ALERT.strip(),) * 2
+
+
+def test_a_truncated_log_is_not_called_clean(tmp_path: Path) -> None:
+    """Lines that are gone may have been alerts; those that are left are told."""
+    log = tmp_path / "postgresql.log"
+    log.write_text(_CALM * 10)
+    position = _marked(log)
+    log.write_text(_CALM)
+    found = alerts_since(position)
+    assert isinstance(found, Unreadable)
+    assert "truncated" in found.reason
+    log.write_text(_ALERT)
+    assert alerts_since(position) == (_ALERT.strip(),)
+
+
+def test_a_log_that_begins_after_the_mark(tmp_path: Path) -> None:
+    """A server that was never started has no log yet: all of it is new."""
+    log = tmp_path / "postgresql.log"
+    position = _marked(log)
+    assert alerts_since(position) == ()
+    log.write_text(_ALERT)
+    assert alerts_since(position) == (_ALERT.strip(),)
+
+
+def test_what_can_not_be_read_is_said(tmp_path: Path) -> None:
+    """A log on another host, or one that is closed to us, is never an empty one."""
+    assert isinstance(mark("/nowhere/postgresql.log"), Unreadable)
+    closed = tmp_path / "closed.log"
+    closed.write_text(_ALERT)
+    position = _marked(closed)
+    closed.unlink()
+    closed.mkdir()  # root may read any file, but nobody a directory
+    assert isinstance(alerts_since(position), Unreadable)
+    assert isinstance(mark(str(closed)), Unreadable)

@@ -1,0 +1,132 @@
+"""A small certificate authority for tests that need leaves which no chain of ours would hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+
+from rechain.certificate import Certificate, from_x509
+from rechain.login import ClientFiles
+
+CLIENT_AUTH, SERVER_AUTH = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Pair:
+    """A certificate and its private key.
+
+    Attributes:
+        certificate: The certificate.
+        key: Its private key.
+        issuer: The CA above it; None for a root.
+    """
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+    issuer: Pair | None = None
+
+    @property
+    def value(self) -> Certificate:
+        """The certificate as rechain's value."""
+        return from_x509(self.certificate)
+
+    @property
+    def chain_pem(self) -> str:
+        """The leaf and its intermediate."""
+        above = self.issuer.value.pem if self.issuer else ""
+        return self.value.pem + above
+
+    @property
+    def key_pem(self) -> str:
+        """The key as PKCS#8."""
+        return self.key_text(serialization.NoEncryption())
+
+    def key_text(self, encryption: serialization.KeySerializationEncryption) -> str:
+        """The key as PKCS#8, maybe under a passphrase."""
+        return self.key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
+        ).decode()
+
+
+@dataclass(slots=True)
+class Authority:
+    """A root, an intermediate for servers and one for clients, all with names of their own."""
+
+    name: str
+    root: Pair = field(init=False, repr=False)
+    servers: Pair = field(init=False, repr=False)
+    clients: Pair = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.root = _sign(f"{self.name} root", None, is_ca=True)
+        self.servers = _sign(f"{self.name} servers", self.root, is_ca=True)
+        self.clients = _sign(f"{self.name} clients", self.root, is_ca=True)
+
+    @property
+    def server_bundle(self) -> str:
+        """What clients trust."""
+        return self.servers.value.pem + self.root.value.pem
+
+    @property
+    def client_bundle(self) -> str:
+        """What servers trust."""
+        return self.clients.value.pem + self.root.value.pem
+
+    def server(self, name: str, days: tuple[int, int] = (-1, 30)) -> Pair:
+        """A server leaf for a name."""
+        return _sign(name, self.servers, names=(name,), usage=SERVER_AUTH, days=days)
+
+    def client(self, name: str, usage: ObjectIdentifier = CLIENT_AUTH, days: tuple[int, int] = (-1, 30)) -> Pair:
+        """A client leaf for a role, valid from and until so many days from now."""
+        return _sign(name, self.clients, usage=usage, days=days)
+
+
+def write_files(directory: Path, chain_pem: str, key_pem: str, bundle_pem: str) -> ClientFiles:
+    """A client's three files in a directory, the key closed to others."""
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, text in (("postgresql.crt", chain_pem), ("postgresql.key", key_pem), ("root.crt", bundle_pem)):
+        path = directory / name
+        path.touch(mode=0o600)
+        path.write_text(text, "ascii")
+        paths.append(str(path))
+    return ClientFiles(*paths)
+
+
+def _sign(
+    name: str,
+    issuer: Pair | None,
+    *,
+    is_ca: bool = False,
+    names: tuple[str, ...] = (),
+    usage: ObjectIdentifier | None = None,
+    days: tuple[int, int] = (-1, 30),
+) -> Pair:
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Réseau, BV"), _common_name(name)])
+    above = issuer.certificate.subject if issuer else subject
+    signer = issuer.key if issuer else key
+    builder = (
+        x509.CertificateBuilder(above, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now + timedelta(days=days[0]))
+        .not_valid_after(now + timedelta(days=days[1]))
+        .add_extension(x509.BasicConstraints(is_ca, None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+    )
+    if usage:
+        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+    if names:
+        dns = [x509.DNSName(each) for each in names]
+        builder = builder.add_extension(x509.SubjectAlternativeName(dns), critical=False)
+    return Pair(builder.sign(signer, hashes.SHA256()), key, issuer)
+
+
+def _common_name(name: str) -> x509.NameAttribute[str]:
+    return x509.NameAttribute(NameOID.COMMON_NAME, name)
