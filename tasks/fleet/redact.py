@@ -1,0 +1,19 @@
+"""Take private key material out of texts that other programs wrote."""
+
+from __future__ import annotations
+
+import re
+
+_TERMINAL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
+_BASE64_LINE = re.compile(r"[A-Za-z0-9+/]{48,}={0,2}")
+_MASK = "(removed)"
+
+
+def redact(text: str) -> str:
+    """A text without private keys, without lines that could be part of one, and without terminal colours.
+
+    Nothing that rechain starts should write a key. This is for the users' own playbooks and for error messages of
+    programs that quote their input.
+    """
+    return _BASE64_LINE.sub(_MASK, _KEY.sub(_MASK, _TERMINAL.sub("", text)))

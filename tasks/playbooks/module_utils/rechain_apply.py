@@ -1,0 +1,174 @@
+"""Switch one set, have its readers take it, prove that they did, or put the previous set back.
+
+Runs on the hosts: standard library of Python 3.8.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
+
+    from tasks.playbooks.module_utils.rechain_pem import Refused, leaf_fingerprint, require_bundle, require_pair
+    from tasks.playbooks.module_utils.rechain_prove import (
+        Limits,
+        Unproven,
+        is_in_use,
+        reload_and_confirm,
+        reload_and_prove,
+        run_reload,
+    )
+    from tasks.playbooks.module_utils.rechain_quiet import wait_until_quiet
+    from tasks.playbooks.module_utils.rechain_sets import CertSet
+    from tasks.playbooks.module_utils.rechain_state import HostState
+else:
+    from ansible.module_utils.rechain_pem import Refused, leaf_fingerprint, require_bundle, require_pair
+    from ansible.module_utils.rechain_prove import (
+        Limits,
+        Unproven,
+        is_in_use,
+        reload_and_confirm,
+        reload_and_prove,
+        run_reload,
+    )
+    from ansible.module_utils.rechain_quiet import wait_until_quiet
+    from ansible.module_utils.rechain_sets import CertSet
+    from ansible.module_utils.rechain_state import HostState
+
+
+class Installation:
+    """The way of one set onto the host: look, stage, switch, prove, and maybe back.
+
+    Attributes:
+        changed: Paths whose content is now different.
+    """
+
+    def __init__(self, wanted: CertSet, state: HostState, limits: Limits) -> None:
+        self._set, self._state, self._limits = wanted, state, limits
+        self._directory = wanted.directory
+        self._staged: str | None = None
+        self.changed: list[str] = []
+        with self._rights():
+            self._before = self._directory.read()
+            self._is_current = self._directory.holds(wanted.files)
+        self._served_before = {str(endpoint): endpoint.served() for _reader, endpoint in wanted.services}
+
+    def _rights(self) -> AbstractContextManager[None]:
+        return self._set.account.acting_in(self._set.path)
+
+    def is_needed(self) -> bool:
+        """Whether files differ, or a service has not taken the files that are there."""
+        if not self._is_current or self._state.pending(self._set.path):
+            return True
+        return not all(is_in_use(reader, endpoint, self._set.files) for reader, endpoint in self._set.services)
+
+    def stage(self) -> None:
+        """Write the set beside the one in use and let OpenSSL judge it. Raises Refused."""
+        self._require_running()
+        if self._is_current:
+            return
+        with self._rights():
+            version = self._staged = self._directory.stage(self._set.files)
+            for reader in self._set.readers:
+                cert, key, ca = (self._directory.staged(version, reader.files[part]) for part in ("cert", "key", "ca"))
+                require_pair(cert, key, reader.label)
+                require_bundle(ca, reader.label)
+
+    def _require_running(self) -> None:
+        """A reload can only be proven on a service that answers; a fresh host's may not run yet."""
+        for reader, endpoint in self._set.services:
+            if self._served_before[str(endpoint)] is None and reader.files["cert"] in self._before:
+                raise Refused(
+                    f"{reader.label}: nothing there speaks TLS, so a reload could not be proven; "
+                    "start the service, or correct its address in rechain_services"
+                )
+
+    def discard(self) -> None:
+        """Remove what was staged and never used."""
+        if self._staged:
+            with self._rights():
+                self._directory.remove(self._staged)
+            self._staged = None
+
+    def run(self) -> None:
+        """Switch, reload and prove.
+
+        Raises:
+            Unproven: A service did not take the set and has the previous one back, or a client's reload failed.
+        """
+        previous = self._switch(self._staged) if self._staged else self._interrupted()
+        try:
+            for reader, endpoint in self._set.services:
+                reload_and_prove(reader, endpoint, self._set.files, self._limits)
+            self._require_intact()
+        except Unproven as error:
+            raise Unproven(f"{error}; {self._restore(previous)}") from None
+        for reader in self._set.readers:
+            if reader.endpoint is None:
+                run_reload(reader, self._limits.reload_s)
+        self._finish(previous)
+
+    def served(self) -> Mapping[str, str | None]:
+        """What each service of the set serves: `address:port` to fingerprint."""
+        return {f"{endpoint.address}:{endpoint.port}": endpoint.served() for _reader, endpoint in self._set.services}
+
+    def _switch(self, version: str) -> str | None:
+        """Make the staged version the one in use. Returns the version that was in use before."""
+        with self._rights():
+            previous = self._directory.adopt()
+            self._directory.publish(version)
+        self._state.begin(self._set.path, previous)
+        certs = [self._set.path / reader.files["cert"] for reader in self._set.readers]
+        with self._rights():
+            if self._before:
+                wait_until_quiet(certs, self._limits.quiet_s)
+            self._directory.rename(version)
+        self._staged = None
+        names = (name for name, content in self._set.files.items() if self._before.get(name) != content)
+        self.changed = sorted(str(self._set.path / name) for name in names)
+        return previous
+
+    def _interrupted(self) -> str | None:
+        """The files are here, but not proven: the version before them, when a run that died noted one."""
+        pending = self._state.pending(self._set.path)
+        previous = pending.get("previous") if pending else None
+        if previous:
+            with self._rights():
+                self._before = self._directory.read_version(str(previous))
+        return str(previous) if previous else None
+
+    def _require_intact(self) -> None:
+        """Something other than this module may have changed the files since the switch: a restart would find it."""
+        with self._rights():
+            if not self._directory.holds(self._set.files):
+                raise Unproven(f"{self._set.path}: files or modes were changed after they were installed")
+
+    def _restore(self, previous: str | None) -> str:
+        """Put the previous files back, have them taken, and confirm it. Says in words how that went."""
+        if not self.changed and previous is None:
+            return "these files were here before, and no previous ones are known"
+        restored = self._put_back(previous)
+        doubts = [
+            reload_and_confirm(reader, endpoint, self._acceptable(reader.files["cert"], str(endpoint)), self._limits)
+            for reader, endpoint in self._set.services
+        ]
+        self._put_back(restored)  # a reload command that breaks files has done so again
+        if any(doubts):
+            return f"the previous files are back, but {', '.join(filter(None, doubts))}"
+        self._finish(restored)
+        self.changed = []
+        return "the previous files are back and in use"
+
+    def _put_back(self, previous: str | None) -> str | None:
+        with self._rights():
+            return self._directory.put_back(self._before, previous)
+
+    def _acceptable(self, cert: str, endpoint: str) -> frozenset[str | None]:
+        return frozenset({leaf_fingerprint(self._before.get(cert)), self._served_before[endpoint]})
+
+    def _finish(self, previous: str | None) -> None:
+        """All is proven: keep the version in use and the one before it."""
+        with self._rights():
+            self._directory.prune(self._directory.version(), previous)
+        self._state.end(self._set.path)

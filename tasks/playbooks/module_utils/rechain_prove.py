@@ -1,0 +1,170 @@
+"""Have a reader take its files, and see that it did: on the wire and in its log.
+
+`pg_reload_conf()` and `pg_ctl reload` succeed even when the server can't load the new files and goes on with the old
+ones, and the next restart is then fatal. So a reload counts for nothing until it is seen.
+
+Runs on the hosts: standard library of Python 3.8 and the `openssl` program.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from contextlib import suppress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tasks.playbooks.module_utils.rechain_pem import leaf_fingerprint
+    from tasks.playbooks.module_utils.rechain_sets import Reader
+    from tasks.playbooks.module_utils.rechain_wire import Endpoint, LogWatch, subjects
+else:
+    from ansible.module_utils.rechain_pem import leaf_fingerprint
+    from ansible.module_utils.rechain_sets import Reader
+    from ansible.module_utils.rechain_wire import Endpoint, LogWatch, subjects
+
+_POLL_S = 0.03
+_SIGHUP_SEEN_S = 2.0
+_SETTLE_S = 0.2
+_LOG_LINES = 4
+_OUTPUT_CHARS = 400
+
+
+class Unproven(Exception):
+    """A reader was not seen to use its files."""
+
+
+class Limits:
+    """Time limits in seconds.
+
+    Attributes:
+        reload_s: For one reload command.
+        proof_s: For the proof after it.
+        quiet_s: For the wait for a moment without readers.
+    """
+
+    def __init__(self, reload_s: float, proof_s: float, quiet_s: float) -> None:
+        self.reload_s, self.proof_s, self.quiet_s = reload_s, proof_s, quiet_s
+
+
+def is_in_use(reader: Reader, endpoint: Endpoint, files: Mapping[str, bytes]) -> bool:
+    """Whether a service visibly serves the leaf and trusts the bundle of its files; true when it is not running."""
+    served = endpoint.served()
+    if served is None:
+        return True
+    return served == leaf_fingerprint(files[reader.files["cert"]]) and not _missing_names(reader, endpoint, files)
+
+
+def reload_and_prove(reader: Reader, endpoint: Endpoint, files: Mapping[str, bytes], limits: Limits) -> None:
+    """Have a service read its files, and wait until it is seen to use them.
+
+    A service that does not run has nothing to reload, and takes the files when it starts.
+
+    Raises:
+        Unproven: It was not seen in time, or its log complains; quotes the log.
+    """
+    was_served = endpoint.served()
+    wanted = leaf_fingerprint(files[reader.files["cert"]])
+    names = _missing_names(reader, endpoint, files)
+    log = LogWatch(reader.log)
+    run_reload(reader, limits.reload_s)
+    if was_served is None and endpoint.served() is None:
+        return
+    _wait(lambda: _doubt(endpoint, wanted, names), log, limits.proof_s, reader.label)
+    if was_served == wanted and not names:
+        _let_it_finish(log)
+    if log.complaints():
+        raise Unproven(f"{reader.label}: {_quoted(log)}")
+
+
+def reload_and_confirm(
+    reader: Reader, endpoint: Endpoint, expected: frozenset[str | None], limits: Limits
+) -> str | None:
+    """Have a service read the files that were put back. Says what is wrong then, None when all is as before."""
+    with suppress(Unproven):  # what counts is what it serves
+        run_reload(reader, limits.reload_s)
+    deadline = time.monotonic() + limits.proof_s
+    while (served := endpoint.served()) not in expected:
+        if time.monotonic() > deadline:
+            return f"{reader.label} serves {_short(served)}"
+        time.sleep(_POLL_S)
+    return None
+
+
+def run_reload(reader: Reader, timeout_s: float) -> None:
+    """Run a reader's reload command. Raises Unproven when it fails or does not end in time."""
+    if not reader.reload:
+        return
+    # A file and not a pipe: a daemon that the command starts would keep a pipe open.
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", reader.reload],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            start_new_session=True,
+        )
+        try:
+            status = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise Unproven(f"{reader.label}: its reload command did not end within {timeout_s:.0f} s") from None
+        if status:
+            output.seek(0)
+            said = " ".join(output.read().decode("utf-8", "replace").split())[-_OUTPUT_CHARS:]
+            raise Unproven(f"{reader.label}: its reload command ended with status {status}: {said or 'no output'}")
+
+
+def _missing_names(reader: Reader, endpoint: Endpoint, files: Mapping[str, bytes]) -> frozenset[str]:
+    """The bundle's CA names, when the service advertises others; empty when it has them, or tells none.
+
+    Only PostgreSQL is known to advertise exactly its bundle.
+    """
+    if endpoint.kind != "postgresql":
+        return frozenset()
+    wanted, advertised = subjects(files[reader.files["ca"]]), endpoint.ca_names()
+    return wanted if advertised and wanted and advertised != wanted else frozenset()
+
+
+def _doubt(endpoint: Endpoint, wanted: str | None, names: frozenset[str]) -> str | None:
+    served = endpoint.served()
+    if served != wanted:
+        return f"after the reload it serves {_short(served)}, not {_short(wanted)}"
+    if names and endpoint.ca_names() != names:
+        return "after the reload it does not name the CAs of the new bundle"
+    return None
+
+
+def _wait(doubt: Callable[[], str | None], log: LogWatch, limit_s: float, label: str) -> None:
+    deadline = time.monotonic() + limit_s
+    while found := doubt():
+        if time.monotonic() > deadline or log.complaints():
+            raise Unproven(f"{label}: {found}; {_quoted(log)}")
+        time.sleep(_POLL_S)
+
+
+def _let_it_finish(log: LogWatch) -> None:
+    """Where nothing changes on the wire, give the service time to read its files, and to complain."""
+    deadline = time.monotonic() + _SIGHUP_SEEN_S
+    while log.is_known and not log.saw_reload() and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    time.sleep(_SETTLE_S)
+
+
+def _quoted(log: LogWatch) -> str:
+    if not log.is_known:
+        return "its log is not known (rechain_services: log)"
+    time.sleep(_SETTLE_S)  # the lines of one complaint come one by one
+    lines = log.complaints()[-_LOG_LINES:]
+    return f"its log says: {' | '.join(lines)}" if lines else "its log says nothing about it"
+
+
+def _short(fingerprint: str | None) -> str:
+    return f"the leaf {fingerprint[:16]}…" if fingerprint else "no TLS"

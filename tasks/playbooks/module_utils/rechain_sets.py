@@ -1,0 +1,188 @@
+"""What the inventory asks of a host, as sets of files: one per directory, with the services and clients that read it.
+
+Runs on the hosts: standard library of Python 3.8.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from tasks.playbooks.module_utils.rechain_account import Account
+    from tasks.playbooks.module_utils.rechain_pem import Refused, certificates, require_key
+    from tasks.playbooks.module_utils.rechain_store import CertDirectory
+    from tasks.playbooks.module_utils.rechain_wire import Endpoint
+else:
+    from ansible.module_utils.rechain_account import Account
+    from ansible.module_utils.rechain_pem import Refused, certificates, require_key
+    from ansible.module_utils.rechain_store import CertDirectory
+    from ansible.module_utils.rechain_wire import Endpoint
+
+_PORTS = {"postgresql": 5432, "pgbouncer": 6432, "haproxy": 5000, "etcd": 2379}
+_RELOADS = {
+    "postgresql": "systemctl reload postgresql",
+    "pgbouncer": "systemctl reload pgbouncer",
+    "haproxy": "systemctl reload haproxy",
+    "etcd": "true",  # reads its files at each handshake
+}
+_SERVICE_FILES = {"cert": "server.crt", "key": "server.key", "ca": "root.crt"}
+_CLIENT_FILES = {"cert": "postgresql.crt", "key": "postgresql.key", "ca": "root.crt"}
+
+
+class Material:
+    """Leaf, key and bundle of one reader.
+
+    Attributes:
+        label: What to call it in a message.
+        cert: Leaf and intermediate, PEM.
+        key: Private key, PEM.
+        ca: Bundle of the other side, PEM.
+    """
+
+    def __init__(self, label: str, cert: str, key: str, ca: str) -> None:
+        self.label, self.cert, self.key, self.ca = label, cert, key, ca
+
+    def check(self) -> None:
+        """Refuse what can be seen to be broken without writing it anywhere. Raises Refused."""
+        certificates(self.cert, f"{self.label}: the certificate")
+        require_key(self.key, f"{self.label}: the private key")
+        certificates(self.ca, f"{self.label}: the bundle")
+
+
+class Reader:
+    """A service or managed client that reads a set.
+
+    Attributes:
+        label: What to call it in a message.
+        files: `cert`, `key` and `ca` to file name.
+        reload: Shell command after which the new files are in use; None when it reads them at every connect.
+        endpoint: Where a service serves the leaf; None for a client.
+        log: Path or pattern of a service's log; None when unknown.
+    """
+
+    def __init__(
+        self, label: str, files: Mapping[str, str], reload: str | None, endpoint: Endpoint | None, log: str | None
+    ) -> None:
+        self.label, self.files, self.reload, self.endpoint, self.log = label, files, reload, endpoint, log
+
+
+class CertSet:
+    """All files of one directory and everybody who reads them.
+
+    Attributes:
+        path: The directory.
+        account: Who owns the files.
+        files: File name to content.
+        readers: The services first, then the clients.
+        directory: The directory as it is switched.
+    """
+
+    def __init__(self, path: Path, account: Account) -> None:
+        self.path, self.account = path, account
+        self.files: dict[str, bytes] = {}
+        self.readers: list[Reader] = []
+        self._private: set[str] = set()
+
+    @property
+    def directory(self) -> CertDirectory:
+        """The directory with the names of this set."""
+        return CertDirectory(self.path, self.account, set(self.files), self._private)
+
+    @property
+    def services(self) -> list[tuple[Reader, Endpoint]]:
+        """Its readers that serve a leaf, with the endpoint of each."""
+        return [(reader, reader.endpoint) for reader in self.readers if reader.endpoint]
+
+    def add(self, reader: Reader, material: Material) -> None:
+        """Add a reader. Raises Refused when two readers want different content under one name."""
+        contents = {"cert": material.cert, "key": material.key, "ca": material.ca}
+        for part, name in reader.files.items():
+            content = contents[part].encode("ascii", "replace")
+            if self.files.setdefault(name, content) != content:
+                raise Refused(f"{self.path / name}: {self.readers[0].label} and {reader.label} need different content")
+        self._private.add(reader.files["key"])
+        self.readers.append(reader)
+
+
+def read_sets(params: Mapping[str, Any]) -> list[CertSet]:
+    """Make the sets of a host out of the module's parameters.
+
+    Raises:
+        Refused: Something is missing, has the wrong shape, or two readers contradict each other.
+    """
+    sets: dict[Path, CertSet] = {}
+    for entry in params["services"]:
+        _add_service(sets, entry, params)
+    for entry in params["clients"]:
+        _add_client(sets, entry if isinstance(entry, dict) else {"name": str(entry)}, params)
+    return list(sets.values())
+
+
+def _add_service(sets: dict[Path, CertSet], entry: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+    kind = str(entry.get("kind", "postgresql"))
+    if kind not in _PORTS:
+        raise Refused(f"rechain_services: kind {kind!r} is none of {', '.join(_PORTS)}")
+    address = str(entry.get("address") or params["address"])
+    endpoint = Endpoint(kind, address, int(entry.get("port") or _PORTS[kind]), params["server_name"])
+    reload = str(entry.get("reload") or _RELOADS[kind])
+    reader = Reader(str(endpoint), _files(entry, _SERVICE_FILES), reload, endpoint, entry.get("log") or None)
+    cert = _required(params["server_cert"], f"certs.server has no {params['server_name']}")
+    key = _required(params["server_key"], f"private_keys.server has no {params['server_name']}")
+    ca = _required(params["client_chain"], "certs.client.chain is missing")
+    directory = _directory(entry.get("cert_dir") or "/etc/pki/postgres")
+    _add(sets, directory, str(entry.get("owner") or "postgres"), reader, Material(reader.label, cert, key, ca))
+
+
+def _add_client(sets: dict[Path, CertSet], entry: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+    name = _required(entry.get("name"), "rechain_clients: an entry has no name")
+    reader = Reader(f"client {name}", _files(entry, _CLIENT_FILES), entry.get("reload") or None, None, None)
+    cert = _required(params["client_certs"].get(name), f"certs.client has no {name}")
+    key = _required(params["client_keys"].get(name), f"private_keys.client has no {name}")
+    ca = _required(params["server_chain"], "certs.server.chain is missing")
+    owner = str(entry.get("owner") or name)
+    directory = _directory(entry.get("cert_dir") or f"~{name}/.postgresql")
+    _add(sets, directory, owner, reader, Material(reader.label, cert, key, ca))
+
+
+def _add(sets: dict[Path, CertSet], path: Path, owner: str, reader: Reader, material: Material) -> None:
+    material.check()
+    found = sets.setdefault(path, CertSet(path, Account(owner)))
+    if found.account.name != owner:
+        raise Refused(f"{path}: {found.readers[0].label} and {reader.label} name different owners")
+    found.add(reader, material)
+
+
+def _files(entry: Mapping[str, Any], defaults: Mapping[str, str]) -> dict[str, str]:
+    files = {part: str(entry.get(part) or default) for part, default in defaults.items()}
+    for name in files.values():
+        if "/" in name or name.startswith("."):
+            raise Refused(f"{name}: a file name of a set is a plain name within cert_dir")
+    if len(set(files.values())) != len(files):
+        raise Refused(f"{', '.join(files.values())}: cert, key and ca need three names")
+    return files
+
+
+def _directory(text: str) -> Path:
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:
+        raise Refused(f"cert_dir {text}: there is no such user on this host") from None
+    if not path.is_absolute():
+        raise Refused(f"cert_dir {text} is not absolute")
+    return Path(*_parts(path))
+
+
+def _parts(path: Path) -> Iterable[str]:
+    if ".." in path.parts:
+        raise Refused(f"cert_dir {path} holds `..`")
+    return path.parts
+
+
+def _required(value: Any, message: str) -> str:
+    if not value:
+        raise Refused(message)
+    return str(value)
