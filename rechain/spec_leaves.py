@@ -45,7 +45,7 @@ def _bodies(node: Node) -> list[tuple[Node, dict[str, Node]]]:
     bodies = []
     for item in node.items():
         label = item.value.get("name") if isinstance(item.value, Mapping) else None
-        entry = Node(item.value, item.where, f"{node.path}.{label}") if isinstance(label, str) else item
+        entry = node.child(label, item.value) if isinstance(label, str) else item
         fields = entry.fields(INTERMEDIATE_FIELDS)
         if "name" not in fields:
             raise entry.refused("the intermediate has no name", "add `name: server` or `name: client`")

@@ -55,7 +55,8 @@ class Node:
 
     def child(self, name: object, value: object) -> Node:
         """A value inside this one."""
-        return Node(value, self.where, f"{self.path}.{name}" if self.path else str(name))
+        shown = str(name) if str(name).isprintable() else repr(name)
+        return Node(value, self.where, f"{self.path}.{shown}" if self.path else shown)
 
     def fields(self, known: Collection[str]) -> dict[str, Node]:
         """The entries of a mapping by normal key: lower case, without `_` and `-`, as chainsmith has had them all.

@@ -144,6 +144,7 @@ def _pairs(value: object, where: str) -> Iterator[tuple[str, str, str]]:
         yield from _split("", value, where)
     elif isinstance(value, Mapping):
         for kind, part in value.items():
+            _oid(str(kind).strip(), where)
             yield from _split(str(kind).strip(), _text(kind, part, where), where)
     else:
         raise SpecError(
