@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import yaml
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from rechain.errors import RepositoryError
 from rechain.phase import Phase
@@ -17,6 +17,7 @@ from tasks.repository.files import explain, parse_yaml, read_text, remove_empty,
 from tasks.repository.layout import certs_paths, rotation_path, staged_folder
 from tasks.repository.lock import locked
 
+_SCHEMA = 1
 _HEADER = """\
 # Written by rechain: where the rotation of {environment}'s certificates stands. Nothing in it is secret.
 # Commit it with certs.yml and the vault; change it with `rechain`, not by hand.
@@ -74,6 +75,7 @@ class _Rotation(_Model):
     claim: _Claim | None = None
     intent: _Intent | None = None
     approvals: tuple[_Approval, ...] = ()
+    delivered: bool = False
 
     def value(self) -> Rotation:
         parts = dict(self) | {
@@ -82,15 +84,6 @@ class _Rotation(_Model):
             "approvals": tuple(approval.value() for approval in self.approvals),
         }
         return Rotation(**parts)
-
-
-class _Document(_Rotation):
-    schema_: Literal[1]
-
-    model_config = ConfigDict(alias_generator=lambda name: name.rstrip("_"))
-
-
-_DOCUMENT = TypeAdapter(_Document)
 
 
 def read_rotation(root: Path, environment: str) -> Rotation:
@@ -112,8 +105,11 @@ def read_rotation(root: Path, environment: str) -> Rotation:
 
 def parse_rotation(text: str, where: str) -> Rotation:
     """Parse the text of a rotation.yml; raises as `read_rotation` does."""
+    document = parse_yaml(text, where)
+    if isinstance(document, dict) and document.pop("schema", None) != _SCHEMA:
+        raise RepositoryError(where, f"schema: is not {_SCHEMA}", "use the rechain that wrote it, or a newer one")
     try:
-        return _DOCUMENT.validate_python(parse_yaml(text, where)).value()
+        return _Rotation.model_validate(document).value()
     except ValidationError as error:
         raise RepositoryError(where, explain(error), "restore it from Git") from None
 
@@ -157,7 +153,7 @@ def render_rotation(environment: str, rotation: Rotation) -> str:
     """The text of rotation.yml."""
     content = _Rotation.model_validate(rotation).model_dump(mode="json")
     return _HEADER.format(environment=environment) + yaml.safe_dump(
-        {"schema": 1, **content}, sort_keys=False, width=120
+        {"schema": _SCHEMA, **content}, sort_keys=False, width=120
     )
 
 

@@ -134,6 +134,6 @@ _SIGNS = (
     ("Problem running", "the vault password script can't be run", f"run what {PASSWORD_VARIABLE} names by hand"),
     ("Invalid vault password", "the vault password is empty", f"put the password into what {PASSWORD_VARIABLE} names"),
     ("Decryption failed", "the vault password is wrong", f"point {PASSWORD_VARIABLE} at the right password"),
-    ("format error", "the vault is damaged", "restore it from Git"),
+    ("ault format", "the vault is damaged", "restore it from Git"),
     ("not vault encrypted", "is not encrypted", "encrypt it with ansible-vault encrypt"),
 )
