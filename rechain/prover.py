@@ -122,28 +122,29 @@ def _refusals(group: _Group, rotating: Rotating, verdicts: _Verdicts) -> Iterato
     clients = {name: verdicts.client(name, client, server) for name in group.clients if group.servers}
     if not any(servers.values()) and not any(clients.values()):
         return
-    for client_name, server_name in product(group.clients, group.servers):
-        if reason := servers[server_name]:
-            yield _refusal(group, client_name, server_name, f"the client refuses the server leaf: {reason}", server)
-        if reason := clients[client_name]:
-            yield _refusal(group, client_name, server_name, f"the server refuses the client leaf: {reason}", client)
+    for pair in product(group.clients, group.servers):
+        if reason := servers[pair[1]]:
+            fix = _fix(group.step, verdicts.alone(Side.SERVER, pair[1], server.leaf), server.leaf)
+            yield _refusal(group, pair, f"the client refuses the server leaf: {reason}", fix)
+        if reason := clients[pair[0]]:
+            fix = _fix(group.step, verdicts.alone(Side.CLIENT, pair[0], client.leaf), client.leaf)
+            yield _refusal(group, pair, f"the server refuses the client leaf: {reason}", fix)
 
 
-def _refusal(group: _Group, client: str, server: str, reason: str, presenter: Holding) -> Refusal:
-    judging = group.client_holds if presenter is group.server_holds else group.server_holds
-    fix = _fix(group.step, presenter.leaf, judging.trusts)
+def _refusal(group: _Group, pair: tuple[str, str], reason: str, fix: str) -> Refusal:
+    client, server = pair
     return Refusal(reason, fix, client, server, group.step, group.client_holds, group.server_holds)
 
 
-def _fix(step: Step, leaf: Age, trusts: tuple[Age, ...]) -> str:
-    """What to do, told from which generation's leaf was refused by whom."""
+def _fix(step: Step, alone: str | None, leaf: Age) -> str:
+    """What to do about a refused leaf, told from whether the bundle of its own generation accepts it."""
     if not is_legal(*step):
         return "take the phases one by one, in order"
-    if trusts == (Age.CURRENT,):
+    if alone is None:
+        return "the two generations don't pass side by side: issue the next one with CA DNs of its own, or use downtime"
+    if leaf is Age.CURRENT:
         return "this login fails today already: mend the current chain, or replace it with --strategy downtime"
-    if leaf is Age.NEXT and trusts == (Age.NEXT,):
-        return "mend the chain spec (`rechain lint`), discard the next generation with `rechain rollback`, issue again"
-    return "the two generations don't pass side by side: issue the next one with CA DNs of its own, or use downtime"
+    return "mend the chain spec (`rechain lint`), discard the next generation with `rechain rollback`, issue again"
 
 
 class _Verdicts:
@@ -166,6 +167,11 @@ class _Verdicts:
     def client(self, name: str, client: Holding, server: Holding) -> str | None:
         """Why the server refuses the client's leaf, or None."""
         return self._verdict(Side.CLIENT, name, client, server)
+
+    def alone(self, side: Side, name: str, leaf: Age) -> str | None:
+        """Why a leaf is refused where its own generation is all that anybody trusts, or None."""
+        holding = Holding(leaf, (leaf,))
+        return self._verdict(side, name, holding, holding)
 
     def _verdict(self, side: Side, name: str, presenter: Holding, judging: Holding) -> str | None:
         other = Side.CLIENT if side is Side.SERVER else Side.SERVER
