@@ -93,6 +93,7 @@ class Rotation:
         claim: Who moves it now; None when nobody does.
         intent: The file change under way; None when there is none.
         approvals: Given for this rotation; emptied when it ends.
+        delivered: Whether external clients may hold the next generation's leaves: since `clients` was first begun.
     """
 
     phase: Phase | None
@@ -105,6 +106,7 @@ class Rotation:
     claim: Claim | None = None
     intent: Intent | None = None
     approvals: tuple[Approval, ...] = ()
+    delivered: bool = False
 
     @property
     def is_at_rest(self) -> bool:
@@ -127,7 +129,7 @@ def toward(rotation: Rotation, target: Phase) -> Rotation:
             f"phase {rotation.phase}{way} can't move to {target}",
             "take the phases one by one, in order, and end or undo a move before the next one",
         )
-    return replace(rotation, target=target)
+    return replace(rotation, target=target, delivered=rotation.delivered or target is Phase.CLIENTS)
 
 
 def _may_move(rotation: Rotation, target: Phase) -> bool:
@@ -138,6 +140,19 @@ def _may_move(rotation: Rotation, target: Phase) -> bool:
     return is_legal(rotation.phase, target)
 
 
+def replacing(rotation: Rotation) -> Rotation:
+    """Start replacing everything in one step, the strategy `downtime`: from `issued` to `retired` at once.
+
+    Raises:
+        TransitionRefused: Another strategy has already begun to move this rotation.
+    """
+    if rotation.phase is not Phase.ISSUED or rotation.target not in (None, Phase.RETIRED):
+        raise TransitionRefused(
+            "rotation.yml", f"phase {rotation.phase} can't be replaced in one step", "finish it with `rechain refresh`"
+        )
+    return replace(rotation, target=Phase.RETIRED, delivered=True)
+
+
 def reached(rotation: Rotation, now: datetime) -> Rotation:
     """Record that the phase under way has been verified and is now the resting point.
 
@@ -146,4 +161,10 @@ def reached(rotation: Rotation, now: datetime) -> Rotation:
     """
     if rotation.target is None:
         raise TransitionRefused("rotation.yml", "no phase is under way", "start one with `rechain refresh`")
-    return replace(rotation, phase=rotation.target, target=None, reached_at=now)
+    arrived = replace(rotation, phase=rotation.target, target=None, reached_at=now)
+    return ended(arrived) if arrived.phase is Phase.RETIRED else arrived
+
+
+def ended(rotation: Rotation) -> Rotation:
+    """End a rotation whose phase is `retired`: the next generation is the current one from now on."""
+    return replace(rotation, current=rotation.next, next=None, approvals=(), delivered=False)

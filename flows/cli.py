@@ -1,0 +1,218 @@
+"""The command line: it starts flows, calls read-only tasks, and prints what they return.
+
+Exit codes: 0 done; 1 failed, the fleet is at a safe resting point; 2 wrong use or refused input, nothing changed;
+4 waiting at a gate. Prefect takes a second to import, so only the commands that run flows import it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+
+from flows import terminal
+from flows.terminal import Format
+from rechain.errors import InputError, RechainError
+from rechain.phase import Phase
+from rechain.report import Outcome, RotationReport
+from rechain.rotation import Gate
+
+app = App(name="rechain", help="Refresh the mTLS certificate chain of a PostgreSQL fleet, and prove every step.")
+
+Repo = Annotated[Path, Parameter(name="--repo", env_var="RECHAIN_REPO", help="Environment repository.")]
+Formatted = Annotated[Format, Parameter(name="--format", help="table, json or yaml.")]
+Yes = Annotated[bool, Parameter(name="--yes", negative="", help="Answer the confirmation; never a gate.")]
+TakeOver = Annotated[bool, Parameter(name="--take-over", negative="", help="Take the claim of a run that is gone.")]
+NonAtomic = Annotated[
+    bool, Parameter(name="--accept-non-atomic", negative="", help="Accept that your own playbook restores nothing.")
+]
+HERE = Path()
+WAITING = 4
+
+
+@app.command
+def generate(env: str, *, repo: Repo = HERE, format: Formatted = Format.TABLE) -> int:
+    """Issue the next generation into the repository; deploys nothing."""
+    from tasks.generate import issue_next_generation
+    from tasks.state import EnvironmentRef
+
+    number = issue_next_generation.fn(EnvironmentRef(repo.resolve(), env))
+    terminal.show({"schema": 1, "environment": env, "next": number}, format)
+    return 0
+
+
+@app.command
+def plan(env: str, *, strategy: str = "minimal-impact", repo: Repo = HERE, format: Formatted = Format.TABLE) -> int:
+    """Show what would change, per host and file, with reasons, the proof, and whom to tell; changes nothing."""
+    from flows.printing import plan_json, print_plan
+    from tasks.plan import make_plan
+    from tasks.state import EnvironmentRef
+
+    _only_minimal_impact(strategy)
+    planned = make_plan(EnvironmentRef(repo.resolve(), env))
+    terminal.show(plan_json(planned), format, lambda: print_plan(planned))
+    return 0
+
+
+@app.command
+def refresh(
+    env: str,
+    *,
+    strategy: str = "minimal-impact",
+    yes: Yes = False,
+    until: Phase = Phase.RETIRED,
+    take_over: TakeOver = False,
+    accept_non_atomic: NonAtomic = False,
+    repo: Repo = HERE,
+    format: Formatted = Format.TABLE,
+) -> int:
+    """Start or resume a rotation."""
+    _only_minimal_impact(strategy)
+    _confirm(yes, f"Refresh the certificate chain of {env} up to phase {until}?")
+    terminal.prepare_prefect()
+    from flows.refresh import refresh_with_minimal_impact
+
+    with terminal.progress():
+        report = refresh_with_minimal_impact(env, str(repo.resolve()), until, take_over, accept_non_atomic)
+    return _end(report, format)
+
+
+@app.command
+def rollback(
+    env: str,
+    *,
+    yes: Yes = False,
+    take_over: TakeOver = False,
+    accept_non_atomic: NonAtomic = False,
+    repo: Repo = HERE,
+    format: Formatted = Format.TABLE,
+) -> int:
+    """Walk back to `issued`; at `issued` discard the next generation; from `retired` trust the previous CAs again."""
+    _confirm(yes, f"Walk the rotation of {env} back?")
+    terminal.prepare_prefect()
+    from flows.roll_back import roll_back
+
+    with terminal.progress():
+        report = roll_back(env, str(repo.resolve()), take_over, accept_non_atomic)
+    return _end(report, format)
+
+
+@app.command
+def approve(env: str, gate: Gate, *, reason: str, client: str | None = None, repo: Repo = HERE) -> int:
+    """Open a gate that waits, with a reason; without --client for all that wait."""
+    from tasks.approve import record_approval
+    from tasks.state import EnvironmentRef
+
+    given = record_approval(EnvironmentRef(repo.resolve(), env), gate, client, reason)
+    about = f" for {client}" if client else ""
+    terminal.say(f"gate {gate}{about} of generation {given.generation} is approved by {given.who}: {given.reason}")
+    return 0
+
+
+@app.command
+def status(env: str, *, repo: Repo = HERE, format: Formatted = Format.TABLE) -> int:
+    """Show phase, generations, what is observed, and what is missing."""
+    from flows.printing import print_status, status_json
+    from tasks.state import EnvironmentRef
+    from tasks.status import status as look
+
+    found = look(EnvironmentRef(repo.resolve(), env))
+    terminal.show(status_json(found), format, lambda: print_status(found))
+    return 0
+
+
+@app.command
+def verify(env: str, *, repo: Repo = HERE, format: Formatted = Format.TABLE) -> int:
+    """Log in as every client on every endpoint."""
+    from flows.printing import print_verification, verification_json
+    from rechain.login import FAILED
+    from tasks.access import deployed_phase
+    from tasks.state import EnvironmentRef, observe
+    from tasks.verify import look
+
+    state = observe(EnvironmentRef(repo.resolve(), env))
+    found = look(state, deployed_phase(state))
+    terminal.show(verification_json(env, found), format, lambda: print_verification(found))
+    return 1 if found.problems or any(login.verdict in FAILED for login in found.logins) else 0
+
+
+@app.command
+def lint(
+    *files: Path,
+    list_policies: Annotated[bool, Parameter(name="--list", negative="", help="List the policies.")] = False,
+    format: Formatted = Format.TABLE,
+) -> int:
+    """Judge chain specs and PEM files; --list lists the policies."""
+    from flows.printing import findings_json, policies_json, print_findings, print_policies
+    from rechain.finding import Severity
+    from tasks.lint import lint_files
+
+    if list_policies:
+        terminal.show(policies_json(), format, print_policies)
+        return 0
+    if not files:
+        raise InputError("rechain lint", "got no file", "name chain specs or PEM files, or ask for --list")
+    findings = lint_files(files)
+    terminal.show(findings_json(findings), format, lambda: print_findings(findings))
+    return 2 if any(finding.severity is Severity.ERROR for finding in findings) else 0
+
+
+@app.command
+def demo(
+    *,
+    control: Annotated[bool, Parameter(negative="", help="Replace everything in one step instead.")] = False,
+    until: Phase = Phase.RETIRED,
+    keep: Annotated[bool, Parameter(negative="", help="Leave fleet and repository.")] = False,
+    stop: Annotated[bool, Parameter(negative="", help="End a fleet that was kept.")] = False,
+    state: Annotated[Path, Parameter(help="Directory of the demo.")] = Path(".demo"),
+) -> int:
+    """Build a real fleet here and refresh its chain while applications log in."""
+    os.environ.setdefault("PREFECT_HOME", str(state.resolve() / "prefect"))
+    terminal.prepare_prefect()
+    from flows.demo import run_demo, stop_demo
+
+    if stop:
+        stop_demo(state)
+        return 0
+    with terminal.progress():
+        return run_demo(state, control=control, until=until, keep=keep)
+
+
+def _only_minimal_impact(strategy: str) -> None:
+    if strategy != "minimal-impact":
+        raise InputError("--strategy", f"{strategy!r} is not there yet", "use minimal-impact")
+
+
+def _confirm(yes: bool, question: str) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InputError("rechain", "there is no terminal to confirm on", "add --yes")
+    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+        raise InputError("rechain", "not confirmed, so nothing was done", "answer y, or add --yes")
+
+
+def _end(report: RotationReport, format: Format) -> int:
+    from flows.printing import print_report
+    from rechain.report import as_json
+
+    terminal.show(as_json(report), format, lambda: print_report(report))
+    return WAITING if report.outcome is Outcome.WAITING else 0
+
+
+def main() -> None:
+    """Run a command; an error is one line on stderr and the exit code of its kind."""
+    try:
+        sys.exit(app(sys.argv[1:], exit_on_error=False, print_error=False, result_action="return_value"))
+    except CycloptsError as error:
+        terminal.complain(f"rechain: {str(error).splitlines()[0]} (see `rechain --help`)")
+        sys.exit(2)
+    except RechainError as error:
+        terminal.complain(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        terminal.complain("rechain: interrupted; run the same command again to go on")
+        sys.exit(1)

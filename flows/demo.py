@@ -1,0 +1,142 @@
+"""The demo: a real fleet on this machine, its chain refreshed while applications log in all the time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from flows.printing import print_report
+from flows.refresh import refresh_with_minimal_impact
+from flows.replace import replace_with_downtime
+from lab.environment import ENVIRONMENT, EXTERNAL
+from lab.fleet import Lab, end_leftover
+from lab.processes import Process
+from lab.watch import Summary, summarise
+from rechain.errors import GateClosed
+from rechain.gate import Waiting
+from rechain.phase import Phase
+from rechain.report import CanaryReport, Outcome, PhaseReport, RotationReport, as_json
+from rechain.rotation import Gate
+from tasks.step import progress
+
+_MOST_TURNS = 6
+_APPLICATION_INTERVAL_MS = 100
+
+
+def run_demo(state: Path, *, control: bool, until: Phase, keep: bool) -> int:
+    """Build a fleet, refresh its chain, and say how many logins were tried and how many failed.
+
+    Side effect: `state` holds the environment repository and report.json; nothing keeps running unless `keep`.
+
+    Returns:
+        0 when no login failed (for the control: when some did), else 1.
+    """
+    lab = Lab.prepare(state)
+    os.environ.update(lab.repository.variables)
+    os.environ["RECHAIN_STATE_DIR"] = str(lab.state / "runs")
+    progress.info("starting a primary and two standbys: PostgreSQL %s", lab.installation.version)
+    lab.start()
+    try:
+        application = lab.run_application(interval_ms=_APPLICATION_INTERVAL_MS, is_kept=keep)
+        report = _replace(lab) if control else _rotate(lab, application, until)
+        report = _with_application(report, lab)
+    finally:
+        if not keep:
+            lab.stop()
+    (state / "report.json").write_text(json.dumps(as_json(report), indent=2) + "\n", encoding="utf-8")
+    print_report(report)
+    if keep:
+        _tell_kept(lab)
+    saw_failures = report.canary.failed > 0
+    return 0 if saw_failures is control and report.outcome is Outcome.DONE else 1
+
+
+def stop_demo(state: Path) -> None:
+    """End a fleet that was kept."""
+    end_leftover(state)
+
+
+def _rotate(lab: Lab, application: Process, until: Phase) -> RotationReport:
+    """Refresh; at each gate play the owner of the external application, then go on, as the gate says."""
+    for _ in range(_MOST_TURNS):
+        report = refresh_with_minimal_impact(ENVIRONMENT, str(lab.repository.root), until)
+        if report.outcome is not Outcome.WAITING:
+            return report
+        _play_owner(lab, application, report.waiting)
+    raise GateClosed(ENVIRONMENT, "the demo's gates do not open", f"look at {lab.state}")
+
+
+def _replace(lab: Lab) -> RotationReport:
+    return replace_with_downtime(ENVIRONMENT, str(lab.repository.root))
+
+
+def _play_owner(lab: Lab, application: Process, waiting: Sequence[Waiting]) -> None:
+    """Do what the owner of an external application does when a DBA calls."""
+    for one in waiting:
+        progress.info("waiting at gate %s: %s", one.gate, one.reason)
+    gates = {one.gate for one in waiting}
+    if any(one.client != EXTERNAL for one in waiting):
+        raise GateClosed(ENVIRONMENT, waiting[0].reason, "the demo expects that only applicatie is waited for")
+    if Gate.EXTERNAL_TRUST in gates:
+        progress.info("the owner of %s installs the bundle that holds both chains", EXTERNAL)
+        lab.owner.install_bundle()
+        _approve(Gate.EXTERNAL_TRUST, "its owner installed the new bundle")
+    if Gate.CLIENTS in gates:
+        progress.info("the owner of %s installs its new certificate and recycles its pool", EXTERNAL)
+        lab.owner.take_delivery()
+        lab.owner.recycle_pool(application, lab.journal(EXTERNAL))
+
+
+def _approve(gate: Gate, reason: str) -> None:
+    """Run the command that the gate prints."""
+    command = [str(Path(sys.executable).with_name("rechain")), "approve", ENVIRONMENT, gate.value]
+    command += ["--client", EXTERNAL, "--reason", reason]
+    progress.info("$ rechain %s", " ".join(command[1:-1]) + f" '{reason}'")
+    subprocess.run(command, check=True, timeout=60, stdout=subprocess.DEVNULL)
+
+
+def _with_application(report: RotationReport, lab: Lab) -> RotationReport:
+    """Add what the external application saw itself to what the canary saw."""
+    if not report.phases:
+        return report
+    journal = lab.journal(EXTERNAL)
+    starts = [_milliseconds(phase) for phase in report.phases]
+    ends = [*starts[1:], round(time.time() * 1000)]
+    parts = [summarise(journal, start, end) for start, end in zip(starts, ends, strict=True)]
+    phases = tuple(_joined(phase, part) for phase, part in zip(report.phases, parts, strict=True))
+    whole = summarise(journal, 0, ends[-1])
+    return replace(report, phases=phases, canary=_sum(report.canary, whole))
+
+
+def _joined(phase: PhaseReport, part: Summary) -> PhaseReport:
+    return replace(phase, attempted=phase.attempted + part.attempted, failed=phase.failed + part.failed)
+
+
+def _sum(canary: CanaryReport, whole: Summary) -> CanaryReport:
+    return replace(
+        canary,
+        attempted=canary.attempted + whole.attempted,
+        failed=canary.failed + whole.failed,
+        longest_gap_ms=max(canary.longest_gap_ms, whole.longest_gap_ms),
+        failures=(*canary.failures, *(f"{EXTERNAL}: {entry}" for entry in whole.failures[:5])),
+    )
+
+
+def _milliseconds(phase: PhaseReport) -> int:
+    return round(phase.started.timestamp() * 1000)
+
+
+def _tell_kept(lab: Lab) -> None:
+    progress.info(
+        "the fleet is left running; its environment repository is %s, environment %s", lab.repository.root, ENVIRONMENT
+    )
+    progress.info(
+        "export ANSIBLE_VAULT_PASSWORD_FILE=%s RECHAIN_REPO=%s", lab.repository.password_file, lab.repository.root
+    )
+    progress.info("end it with `rechain demo --stop`")

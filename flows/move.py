@@ -1,0 +1,78 @@
+"""One step of a rotation: write what the phase deploys, roll it out, reconnect who must, verify, record."""
+
+from __future__ import annotations
+
+from rechain.errors import RollOutFailed
+from rechain.phase import Phase
+from rechain.rotation import Claim
+from tasks.claim import publish
+from tasks.deploy import record_phase, write_phase
+from tasks.distribute import distribute
+from tasks.logs import LogMarks, certificate_alerts, mark_logs, save_marks
+from tasks.reconnect import hosts_in_order, reconnect_standbys
+from tasks.record import mark_ended, mark_started, run_directory
+from tasks.state import EnvironmentRef, now, observe
+from tasks.step import progress
+from tasks.verify import refuse_retired, retired_logins, verify_phase
+from tasks.watch import Watched
+
+_SHRINKING = (Phase.RETIRED, Phase.ISSUED)
+_CLIENTS_CHANGE = (Phase.SERVERS, Phase.CLIENTS)
+
+
+def move(ref: EnvironmentRef, phase: Phase, claim: Claim, canary: Watched) -> bool | None:
+    """Move the fleet to a neighbouring phase and prove that it is there.
+
+    Returns:
+        Whether retired material was seen to be refused; None in phases where that is no question.
+
+    Raises:
+        RollOutFailed: A host did not take it; the fleet rests between two phases, every mix of which is proven.
+        VerificationFailed: A login or a served certificate contradicts the phase.
+    """
+    progress.info("moving to phase %s", phase)
+    state = observe(ref)
+    record = run_directory(ref, state.rotating.next.number)
+    marks = mark_logs(state.fleet)
+    save_marks(record, marks)
+    mark_started(record, phase, now())
+    canary.follow(phase)
+    before = retired_logins(ref) if phase is Phase.RETIRED else ()
+    hosts = hosts_in_order(ref)
+    write_phase(ref, phase)
+    publish(ref, claim, f"{ref.environment}: deploy phase {phase}")
+    if phase in _SHRINKING:
+        _shrink(ref, phase, hosts, claim, marks)
+    else:
+        distribute(ref, phase, hosts, claim.number)
+    if phase in _CLIENTS_CHANGE:
+        reconnect_standbys(ref, phase)
+    verify_phase(ref, phase)
+    refused = refuse_retired(ref, before) if phase is Phase.RETIRED else None
+    record_phase(ref)
+    publish(ref, claim, f"{ref.environment}: phase {phase} is verified")
+    mark_ended(record, phase, now())
+    progress.info("phase %s is reached and verified", phase)
+    return refused
+
+
+def _shrink(ref: EnvironmentRef, phase: Phase, hosts: tuple[str, ...], claim: Claim, marks: LogMarks) -> None:
+    """Take a generation out of the bundles host by host; a new rejection in a host's log widens all of them again."""
+    for position, host in enumerate(hosts, start=1):
+        distribute(ref, phase, [host], claim.number)
+        alerts, _ = certificate_alerts(marks, [host])
+        if alerts.get(host):
+            wide = phase.preceding or Phase.OVERLAP
+            _widen(ref, wide, hosts[:position], claim)
+            raise RollOutFailed(
+                host,
+                f"logged after its bundle shrank: {alerts[host][-1]}",
+                f"all bundles are wide again, phase {wide}; find who still presents the old certificate, run again",
+            )
+
+
+def _widen(ref: EnvironmentRef, wide: Phase, hosts: tuple[str, ...], claim: Claim) -> None:
+    write_phase(ref, wide)
+    distribute(ref, wide, hosts, claim.number)
+    verify_phase(ref, wide)
+    record_phase(ref)

@@ -1,0 +1,54 @@
+"""Replace a fleet's certificate chain in one step, with downtime: for new environments, and as the demo's control."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from rechain.phase import Phase
+from rechain.report import Outcome, RotationReport
+from rechain.rotation import Direction
+from tasks.claim import claimed, publish
+from tasks.deploy import record_phase, write_everything
+from tasks.distribute import distribute
+from tasks.generate import issue_next_generation
+from tasks.reconnect import hosts_in_order
+from tasks.record import mark_ended, mark_started, run_directory
+from tasks.reporting import report
+from tasks.settle import settle_environment
+from tasks.state import EnvironmentRef, now
+from tasks.step import progress
+from tasks.verify import verify_phase
+from tasks.watch import watched
+
+
+@flow(name="replace-with-downtime", persist_result=False)
+def replace_with_downtime(environment: str, repository: str = ".", take_over: bool = False) -> RotationReport:
+    """Replace every certificate and every bundle in one roll-out; logins fail while it is under way.
+
+    Args:
+        environment: Name of the environment, as in `environments/ENV`.
+        repository: Directory of the environment repository on the worker.
+        take_over: Take the claim of a run that has expired.
+
+    Raises:
+        RechainError: Says where, what, and what to do next.
+    """
+    ref = EnvironmentRef(Path(repository).resolve(), environment)
+    settle_environment(ref, accept_non_atomic=True)
+    generation = issue_next_generation(ref)
+    record = run_directory(ref, generation)
+    claim_it = claimed(ref, Direction.REFRESH, Phase.RETIRED, take_over=take_over)
+    with claim_it as claim, watched(ref, generation) as canary:
+        progress.info("replacing everything in one step: logins fail from now on")
+        mark_started(record, Phase.RETIRED, now())
+        hosts = hosts_in_order(ref)
+        write_everything(ref)
+        distribute(ref, Phase.RETIRED, hosts, claim.number)
+        verify_phase(ref, Phase.RETIRED)
+        record_phase(ref)
+        publish(ref, claim, f"{environment}: everything was replaced")
+        mark_ended(record, Phase.RETIRED, now())
+        canary.watch_on()
+    return report(ref, generation, Outcome.DONE, strategy="downtime")

@@ -1,0 +1,84 @@
+"""Walk a rotation back, in reverse order and under the same rules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows.gates import wait_at_gate
+from flows.move import move
+from rechain.errors import RechainError
+from rechain.phase import Phase
+from rechain.report import Outcome, RotationReport
+from rechain.rotation import Claim, Direction, Rotation
+from rechain.route import stations
+from tasks.claim import claimed
+from tasks.discard import discard_next_generation
+from tasks.gates import closed_gates
+from tasks.prove import prove_steps
+from tasks.reopen import close_reopened, refuse_expiring, reopen_rotation
+from tasks.reporting import report
+from tasks.repository.rotation_yaml import read_rotation
+from tasks.settle import settle_environment
+from tasks.state import EnvironmentRef
+from tasks.watch import Watched, watched
+
+
+@flow(name="roll-back", persist_result=False, validate_parameters=True)
+def roll_back(
+    environment: str,
+    repository: str = ".",
+    take_over: bool = False,
+    accept_non_atomic: bool = False,
+) -> RotationReport:
+    """Walk back to `issued`; at `issued` discard the next generation; from `retired` trust the previous CAs again.
+
+    Args:
+        environment: Name of the environment, as in `environments/ENV`.
+        repository: Directory of the environment repository on the worker.
+        take_over: Take the claim of a run that has expired.
+        accept_non_atomic: Accept that your own playbook does not swap pairs atomically and restores nothing.
+
+    Raises:
+        RechainError: Says where, what, and what to do next; the fleet is at a safe resting point.
+    """
+    ref = EnvironmentRef(Path(repository).resolve(), environment)
+    settle_environment(ref, accept_non_atomic=accept_non_atomic)
+    until = _until(read_rotation(ref.root, environment))
+    with claimed(ref, Direction.ROLLBACK, until, take_over=take_over) as claim:
+        rotation = reopen_rotation(ref)
+        number = rotation.next or rotation.last_generation
+        if rotation.phase is Phase.ISSUED and rotation.target is None:
+            discard_next_generation(ref)
+            return report(ref, number, Outcome.DONE)
+        phases = _allowed(ref, rotation, until)
+        with watched(ref, number) as canary:
+            return _walk(ref, number, phases, claim, canary)
+
+
+def _allowed(ref: EnvironmentRef, rotation: Rotation, until: Phase) -> tuple[Phase, ...]:
+    """The phases to deploy, once it is certain that every one of them can be; otherwise nothing has changed."""
+    try:
+        refuse_expiring(ref, until)
+        phases = stations(rotation, Direction.ROLLBACK, until)
+        prove_steps(ref, rotation.phase or until, until)
+    except RechainError:
+        close_reopened(ref)
+        raise
+    return phases
+
+
+def _walk(ref: EnvironmentRef, number: int, phases: tuple[Phase, ...], claim: Claim, canary: Watched) -> RotationReport:
+    for phase in phases:
+        waiting = closed_gates(ref, phase, canary)
+        if waiting and not wait_at_gate(ref, waiting):
+            return report(ref, number, Outcome.WAITING, waiting=waiting)
+        move(ref, phase, claim, canary)
+    canary.watch_on()
+    return report(ref, number, Outcome.DONE)
+
+
+def _until(rotation: Rotation) -> Phase:
+    """From `retired` the previous CAs come back and no further: the keys of the previous leaves are gone."""
+    return Phase.CLIENTS if rotation.phase is Phase.RETIRED else Phase.ISSUED

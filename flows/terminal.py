@@ -1,0 +1,79 @@
+"""The terminal: data on stdout, progress and errors on stderr, Prefect kept quiet."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+import yaml
+from rich.console import Console
+
+
+class Format(StrEnum):
+    """How a result is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+_PREFECT = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "rechain",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+}
+
+
+def out() -> Console:
+    """The console for data."""
+    return Console(highlight=False)
+
+
+def prepare_prefect() -> None:
+    """Set what Prefect reads at import: no analytics, no log lines of its own, time for a first temporary server."""
+    for name, value in _PREFECT.items():
+        os.environ.setdefault(name, value)
+
+
+def show(document: dict[str, object], form: Format, table: Callable[[], None] | None = None) -> None:
+    """Print a result on stdout in the form that was asked for."""
+    if form is Format.JSON:
+        say(json.dumps(document, indent=2))
+    elif form is Format.YAML or table is None:
+        say(yaml.safe_dump(document, sort_keys=False, allow_unicode=True).rstrip())
+    else:
+        table()
+
+
+def say(text: str) -> None:
+    """Print a line of data on stdout."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def complain(text: str) -> None:
+    """Print one line on stderr."""
+    sys.stderr.write(" ".join(text.split()) + "\n")
+
+
+@contextmanager
+def progress() -> Iterator[None]:
+    """Show on stderr what a run does, with the time, for as long as the block lasts."""
+    logger, handler = logging.getLogger("rechain"), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    logger.propagate = False  # Prefect's root handler would print every line a second time
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = True

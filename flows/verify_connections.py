@@ -1,0 +1,26 @@
+"""Log in as every client on every endpoint, and say what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from tasks.access import deployed_phase
+from tasks.state import EnvironmentRef, observe
+from tasks.verify import Verification, verify_phase
+
+
+@flow(name="verify-connections", persist_result=False)
+def verify_connections(environment: str, repository: str = ".") -> Verification:
+    """Prove that every client can log in on every endpoint, with every generation that the present phase accepts.
+
+    Args:
+        environment: Name of the environment, as in `environments/ENV`.
+        repository: Directory of the environment repository on the worker.
+
+    Raises:
+        VerificationFailed: Names every login that failed and every endpoint that serves something else.
+    """
+    ref = EnvironmentRef(Path(repository).resolve(), environment)
+    return verify_phase(ref, deployed_phase(observe(ref)))

@@ -1,0 +1,38 @@
+"""Hold an environment's claim for as long as a run acts on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rechain.phase import Phase
+from rechain.rotation import Claim, Direction
+from tasks.repository.claim import commit_phase, refresh_claim, release_claim, take_claim
+from tasks.state import EnvironmentRef, now
+from tasks.step import progress
+
+
+@contextmanager
+def claimed(ref: EnvironmentRef, direction: Direction, target: Phase, *, take_over: bool) -> Iterator[Claim]:
+    """Take the claim, and give it back when the run ends in whatever way it can still end.
+
+    Raises:
+        ClaimRefused: Somebody else moves this environment.
+    """
+    claim = take_claim(ref.root, ref.environment, direction=direction, target=target, take_over=take_over, now=now())
+    try:
+        yield claim
+    finally:
+        untold = release_claim(ref.root, ref.environment, claim)
+        if untold:
+            progress.warning("others still see this claim: %s", untold)
+
+
+def publish(ref: EnvironmentRef, claim: Claim, message: str) -> None:
+    """Keep the claim, and let others see what a step changed: one commit, pushed where there is a remote.
+
+    Raises:
+        ClaimRefused: Somebody else has taken the claim; nothing may act any more.
+    """
+    refresh_claim(ref.root, ref.environment, claim, now=now())
+    commit_phase(ref.root, ref.environment, message)

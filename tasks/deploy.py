@@ -1,0 +1,95 @@
+"""Write what a phase deploys into certs.yml and the vault, and record phases in rotation.yml."""
+
+from __future__ import annotations
+
+from rechain.certs import compose
+from rechain.generation import PrivateKeys
+from rechain.phase import Phase, material
+from rechain.rotation import Rotation, reached, replacing, toward
+from tasks.repository.certs_yaml import read_keys, render_certs, render_keys
+from tasks.repository.generations import (
+    delete_private_keys,
+    has_private_keys,
+    known_generations,
+    read_generation_keys,
+    restore_texts,
+)
+from tasks.repository.intent import deploy_files
+from tasks.repository.layout import certs_paths
+from tasks.repository.rotation_yaml import read_rotation, update_rotation
+from tasks.repository.vault import encrypt, read_vault
+from tasks.state import EnvironmentRef, FleetState, now, observe
+from tasks.step import step
+
+
+@step("write-phase")
+def write_phase(ref: EnvironmentRef, phase: Phase) -> Rotation:
+    """Make certs.yml and the vault hold what a phase deploys, and record that it is under way.
+
+    Side effect: both files, through an intent that survives a kill between them. Idempotent, safe to retry.
+    """
+    state = observe(ref)
+    rotation = toward(state.rotation, phase)
+    if state.rotation.target is phase and state.certs == compose(state.rotating, phase):
+        return state.rotation
+    if phase is Phase.ISSUED:
+        certs_text, vault_text = restore_texts(ref.root, ref.environment, state.current.number)
+    else:
+        certs_text, vault_text = _compose_texts(state, phase)
+    return deploy_files(ref.root, ref.environment, rotation, certs_text, vault_text)
+
+
+@step("write-everything")
+def write_everything(ref: EnvironmentRef) -> Rotation:
+    """Make certs.yml and the vault hold the next generation alone, in one step: the strategy `downtime`.
+
+    Side effect: both files, through an intent. Idempotent, safe to retry.
+    """
+    state = observe(ref)
+    certs_text, vault_text = _compose_texts(state, Phase.RETIRED)
+    return deploy_files(ref.root, ref.environment, replacing(state.rotation), certs_text, vault_text)
+
+
+@step("record-phase")
+def record_phase(ref: EnvironmentRef) -> Rotation:
+    """Record that the phase under way has been verified; `retired` ends the rotation.
+
+    Side effect: rotation.yml by rename; after `retired` the retired generation's private keys are deleted.
+    """
+    rotation = update_rotation(ref.root, ref.environment, lambda stored: reached(stored, now()))
+    forget_retired_keys(ref)
+    return rotation
+
+
+def forget_retired_keys(ref: EnvironmentRef) -> None:
+    """Delete the private keys of generations that are neither current nor next."""
+    rotation = read_rotation(ref.root, ref.environment)
+    if not rotation.is_at_rest:
+        return
+    for number in known_generations(ref.root, ref.environment):
+        if number != rotation.current and has_private_keys(ref.root, ref.environment, number):
+            delete_private_keys(ref.root, ref.environment, number)
+
+
+def _compose_texts(state: FleetState, phase: Phase) -> tuple[str, str]:
+    ref = state.ref
+    certs_path, vault_path = certs_paths(ref.root, ref.environment)
+    certs_text = render_certs(certs_path.read_text(encoding="utf-8"), compose(state.rotating, phase))
+    plain = read_vault(vault_path)
+    keys = _keys(state, phase, read_keys(plain, str(vault_path)))
+    return certs_text, encrypt(render_keys(plain, keys))
+
+
+def _keys(state: FleetState, phase: Phase, deployed: PrivateKeys) -> PrivateKeys:
+    """The keys that fit the phase's leaves; those already deployed serve where a generation's are gone."""
+    ref, leaves = state.ref, material(phase)
+    stored = {
+        age: read_generation_keys(ref.root, ref.environment, state.rotating.generation(age).number)
+        for age in {leaves.server_leaves, leaves.client_leaves}
+        if has_private_keys(ref.root, ref.environment, state.rotating.generation(age).number)
+    }
+    empty = PrivateKeys()
+    return PrivateKeys(
+        servers={**deployed.servers, **stored.get(leaves.server_leaves, empty).servers},
+        clients={**deployed.clients, **stored.get(leaves.client_leaves, empty).clients},
+    )

@@ -1,0 +1,44 @@
+"""Roll a phase out to hosts: distribute, reload, prove; host by host in batches, by Ansible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rechain.phase import Phase
+from tasks.fleet.rollout import HostEvent, RollOutResult, command_line, raise_for, roll_out
+from tasks.repository.settings import read_settings
+from tasks.state import EnvironmentRef
+from tasks.step import progress, step
+
+ROLL_OUT_TIMEOUT_S = 3600.0
+
+
+@step("distribute-and-reload", run_name="distribute-and-reload-{phase}")
+def distribute(ref: EnvironmentRef, phase: Phase, hosts: Sequence[str], claim: int) -> RollOutResult:
+    """Install what the repository holds on hosts, in the order given, and prove each reload.
+
+    Side effect: files and reloads on hosts. Idempotent: a host that has it all, and serves it, is left alone.
+
+    Raises:
+        RollOutFailed: Names the host that failed and what it said; it was restored, later hosts were not touched.
+    """
+
+    def tell(event: HostEvent) -> None:
+        progress.info("%s: %s", phase, event)
+
+    settings = read_settings(ref.root)
+    by_hand = command_line(ref.root, ref.environment, hosts, phase.value, claim=claim, batch=settings.batch)
+    progress.info("%s, by hand: %s", phase, by_hand)
+    result = roll_out(
+        ref.root,
+        ref.environment,
+        hosts=list(hosts),
+        claim=claim,
+        phase=phase.value,
+        batch=settings.batch,
+        timeout_s=ROLL_OUT_TIMEOUT_S,
+        on_event=tell,
+        settings_playbook=settings.playbook,
+    )
+    raise_for(result)
+    return result

@@ -1,0 +1,108 @@
+"""Evaluate the gates of a phase from evidence: approvals, canary, server logs, live sessions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rechain import gate
+from rechain.fleet import ServiceKind
+from rechain.gate import CertificateUse, SessionEvidence, Waiting
+from rechain.phase import Phase
+from rechain.rotation import Gate
+from tasks.access import reading_access
+from tasks.fleet.connection import Access, Unreadable
+from tasks.fleet.sessions import sessions
+from tasks.logs import certificate_alerts, load_marks
+from tasks.record import run_directory
+from tasks.state import EnvironmentRef, FleetState, observe
+from tasks.watch import Watched
+
+_SAMPLE_S = 1.0
+_JUDGED_BY_CANARY = (Phase.OVERLAP, Phase.SERVERS, Phase.CLIENTS)
+
+
+def closed_gates(ref: EnvironmentRef, phase: Phase, canary: Watched) -> tuple[Waiting, ...]:
+    """What must still be true before the fleet may move to a phase, approvals taken into account.
+
+    A move that was left half way passed its gates when it began, so none is asked again.
+    """
+    state = observe(ref)
+    leaving = state.rotation.phase
+    if state.rotation.target is not None or leaving is None:
+        return ()
+    waiting = (*_about_clients(state, leaving, phase), *_about_servers(state, leaving, canary))
+    return gate.still_closed(waiting, observe(ref).rotation)
+
+
+def waiting_now(state: FleetState) -> tuple[Waiting, ...]:
+    """What the resting point waits for, as far as one glance tells: for `status`, which watches nothing."""
+    leaving = state.rotation.phase
+    if state.next is None or leaving is None or state.rotation.target is not None or leaving.following is None:
+        return ()
+    return gate.still_closed(_about_clients(state, leaving, leaving.following, window_s=0.0), state.rotation)
+
+
+def _about_clients(
+    state: FleetState, leaving: Phase, phase: Phase, window_s: float | None = None
+) -> tuple[Waiting, ...]:
+    window = state.settings.gates.window_s if window_s is None else window_s
+    if leaving is Phase.OVERLAP and phase is Phase.SERVERS:
+        return gate.external_trust(state.fleet)
+    if leaving is Phase.CLIENTS and phase is Phase.RETIRED:
+        return gate.clients(state.fleet, state.rotating.current, state.rotating.next, _seen(state, window))
+    if leaving is Phase.OVERLAP and phase is Phase.ISSUED:
+        return _returned(state, window)
+    return ()
+
+
+def _returned(state: FleetState, window_s: float) -> tuple[Waiting, ...]:
+    """Before the next generation leaves the bundles, nobody may present it; it was delivered only from `clients` on."""
+    waiting = gate.clients(state.fleet, state.rotating.next, state.rotating.current, _seen(state, window_s))
+    if state.rotation.delivered:
+        return waiting
+    return tuple(one for one in waiting if one.client not in state.fleet.external_clients)
+
+
+def _about_servers(state: FleetState, leaving: Phase, canary: Watched) -> tuple[Waiting, ...]:
+    if leaving not in _JUDGED_BY_CANARY:
+        return ()
+    since = state.rotation.reached_at or canary.started
+    failures = canary.failures(since)
+    silent = () if canary.has_tried_since(since) else (Waiting(Gate.CANARY, None, "no canary login was tried"),)
+    record = run_directory(state.ref, state.rotating.next.number)
+    return (*gate.canary(failures, since), *silent, *_logs(state, record))
+
+
+def _logs(state: FleetState, record: Path) -> tuple[Waiting, ...]:
+    alerts, unreadable = certificate_alerts(load_marks(record), [host.name for host in state.fleet.hosts])
+    return gate.server_log(alerts, unreadable)
+
+
+def _seen(state: FleetState, window_s: float) -> SessionEvidence:
+    """Watch sessions on every server for a window."""
+    with reading_access(state) as access:
+        return _sample(state, access, window_s, time.monotonic, time.sleep)
+
+
+def _sample(
+    state: FleetState,
+    access: Access,
+    window_s: float,
+    clock: Callable[[], float],
+    pause: Callable[[float], None],
+) -> SessionEvidence:
+    uses: dict[CertificateUse, None] = {}
+    unreadable: dict[str, None] = {}
+    end = clock() + window_s
+    while True:
+        for endpoint in state.fleet.endpoints(ServiceKind.POSTGRESQL):
+            found = sessions(endpoint, access)
+            if isinstance(found, Unreadable):
+                unreadable[str(found)] = None
+                continue
+            uses |= {CertificateUse(str(endpoint), one.user, one.address, one.serial): None for one in found}
+        if clock() >= end:
+            return SessionEvidence(tuple(uses), tuple(unreadable))
+        pause(min(_SAMPLE_S, max(0.0, end - clock())))

@@ -1,0 +1,104 @@
+"""Issue the next generation into the environment repository; nothing is deployed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rechain.errors import InputError
+from rechain.generation import Generation
+from rechain.issue import Issued, issue, key_types
+from rechain.phase import Phase
+from rechain.rotation import Rotation
+from rechain.spec import ChainSpec, digest
+from tasks.keys import generate_keys
+from tasks.repository.deployment import check_repository, write_first_certs
+from tasks.repository.generations import (
+    adopt_environment,
+    read_generation,
+    snapshot,
+    spec_digest,
+    write_generation,
+)
+from tasks.repository.intent import settle
+from tasks.repository.rotation_yaml import read_rotation, write_rotation
+from tasks.repository.settings import read_settings
+from tasks.repository.spec_file import read_spec
+from tasks.state import EnvironmentRef, now
+from tasks.step import step
+
+
+@step("generate")
+def issue_next_generation(ref: EnvironmentRef) -> int:
+    """Issue the next generation of the chain, once.
+
+    Side effect: writes `rechain/ENV/generation-N`. Idempotent: an unfinished next generation is returned as it is;
+    a run that died between writing the folder and recording it finds the folder. Safe to retry.
+
+    Returns:
+        The number of the next generation.
+
+    Raises:
+        InputError: The repository is not fit, or the spec changed since the unfinished generation was issued.
+    """
+    settle(ref.root, ref.environment)
+    spec = read_spec(ref.root, ref.environment)
+    rotation = read_rotation(ref.root, ref.environment)
+    if rotation.next is not None:
+        _refuse_changed_spec(ref, rotation.next, spec)
+        return rotation.next
+    if rotation.current is None:
+        return _first_generation(ref, rotation, spec)
+    check_repository(ref.root, ref.environment)
+    _keep_current(ref, rotation)
+    number = rotation.last_generation + 1
+    _issue_once(ref, number, spec)
+    write_rotation(
+        ref.root,
+        ref.environment,
+        replace(rotation, phase=Phase.ISSUED, next=number, last_generation=number, approvals=(), reached_at=now()),
+    )
+    return number
+
+
+def _refuse_changed_spec(ref: EnvironmentRef, number: int, spec: ChainSpec) -> None:
+    if spec_digest(ref.root, ref.environment, number) != digest(spec):
+        raise InputError(
+            f"config/chainsmith_{ref.environment}.yml",
+            f"has changed since generation {number} was issued, which is not yet rolled out",
+            f"finish it with `rechain refresh {ref.environment}`, or discard it with `rechain rollback` first",
+        )
+
+
+def _keep_current(ref: EnvironmentRef, rotation: Rotation) -> None:
+    """Keep the current generation's files byte for byte, so that a rollback restores them."""
+    if rotation.last_generation <= 1 and rotation.reached_at is None:
+        adopt_environment(ref.root, ref.environment)
+    if rotation.current is not None:
+        snapshot(ref.root, ref.environment, rotation.current)
+
+
+def _issue_once(ref: EnvironmentRef, number: int, spec: ChainSpec) -> Generation:
+    if spec_digest(ref.root, ref.environment, number) == digest(spec):
+        return read_generation(ref.root, ref.environment, number)
+    issued = _issue(spec, number)
+    keep = read_settings(ref.root).ca_keys == "keep"
+    write_generation(ref.root, ref.environment, issued, digest(spec), keep_ca_keys=keep)
+    return issued.generation
+
+
+def _issue(spec: ChainSpec, number: int) -> Issued:
+    return issue(spec, number, now=now(), keys=generate_keys(key_types(spec)))
+
+
+def _first_generation(ref: EnvironmentRef, rotation: Rotation, spec: ChainSpec) -> int:
+    """An environment without certificates gets its first ones as certs.yml and vault, ready to be rolled out."""
+    number = rotation.last_generation + 1
+    issued = _issue(spec, number)
+    write_generation(ref.root, ref.environment, issued, digest(spec), keep_ca_keys=True)
+    write_first_certs(ref.root, ref.environment, issued)
+    write_rotation(
+        ref.root,
+        ref.environment,
+        replace(rotation, phase=Phase.RETIRED, current=number, last_generation=number, reached_at=now()),
+    )
+    return number

@@ -1,0 +1,65 @@
+"""Replication: roll out to standbys first, and make walreceivers present their new certificate one at a time."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from rechain.certs import compose
+from rechain.errors import VerificationFailed
+from rechain.fleet import ServiceKind
+from rechain.phase import Phase
+from tasks.access import reading_access
+from tasks.fleet.connection import Unreadable
+from tasks.fleet.replication import find_primary, is_in_recovery, reconnect, standbys
+from tasks.state import EnvironmentRef, observe
+from tasks.step import step
+
+Seen = TypeVar("Seen")
+
+
+@step("order-hosts")
+def hosts_in_order(ref: EnvironmentRef) -> tuple[str, ...]:
+    """Every host that holds anything, standbys first and the primary last. Reads only."""
+    state = observe(ref)
+    with reading_access(state) as access:
+        standby = {
+            endpoint.host
+            for endpoint in state.fleet.endpoints(ServiceKind.POSTGRESQL)
+            if is_in_recovery(endpoint, access) is True
+        }
+    hosts = [host for host in state.fleet.hosts if host.services or host.clients]
+    return tuple(host.name for host in sorted(hosts, key=lambda host: (bool(host.services), host.name not in standby)))
+
+
+@step("reconnect-standbys")
+def reconnect_standbys(ref: EnvironmentRef, phase: Phase) -> tuple[str, ...]:
+    """End walsenders one at a time and wait until each standby is back with its new certificate, lag back to zero.
+
+    Side effect: replication of one standby at a time pauses briefly. Idempotent: a standby that presents the wanted
+    certificate is left alone. Safe to retry.
+
+    Returns:
+        The standbys that were reconnected, by application_name.
+
+    Raises:
+        VerificationFailed: The primary can't be told, or a standby did not come back.
+    """
+    state = observe(ref)
+    wanted = {name: chain.leaf.serial for name, chain in compose(state.rotating, phase).clients.items()}
+    endpoints = state.fleet.endpoints(ServiceKind.POSTGRESQL)
+    if not endpoints:
+        return ()
+    done = []
+    with reading_access(state) as access:
+        primary = _readable(find_primary(endpoints, access))
+        for standby in _readable(standbys(primary, access)):
+            if standby.serial is not None and standby.serial != wanted.get(standby.user, standby.serial):
+                reconnect(primary, access, standby, renewed=True)
+                done.append(standby.application)
+    return tuple(done)
+
+
+def _readable(seen: Seen | Unreadable) -> Seen:
+    if isinstance(seen, Unreadable):
+        raise VerificationFailed(seen.where, f"replication can't be read: {seen.reason}", "mend that and run again")
+    return seen

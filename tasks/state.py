@@ -1,0 +1,107 @@
+"""Observe an environment: what its repository says, with the inventory; the public part of every decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rechain.certs import Certs, ForeignCAs, Rotating, adopt, foreign_cas
+from rechain.errors import TransitionRefused
+from rechain.fleet import Fleet
+from rechain.generation import Generation
+from rechain.rotation import Rotation
+from tasks.fleet.inventory import read_fleet
+from tasks.repository.certs_yaml import read_certs
+from tasks.repository.generations import known_generations, read_generation
+from tasks.repository.layout import certs_paths
+from tasks.repository.rotation_yaml import read_rotation
+from tasks.repository.settings import Settings, read_settings
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentRef:
+    """Which environment of which repository: what passes between tasks instead of any content.
+
+    Attributes:
+        root: Absolute path of the environment repository.
+        environment: Name of the environment.
+    """
+
+    root: Path
+    environment: str
+
+
+@dataclass(frozen=True, slots=True)
+class FleetState:
+    """What is known of an environment before anything is decided.
+
+    Attributes:
+        ref: Which environment.
+        settings: rechain.yml with its defaults.
+        rotation: rotation.yml, or what adoption makes of the environment.
+        certs: What certs.yml holds now.
+        current: The current generation.
+        next: The next generation, None at rest.
+        foreign: CAs in deployed bundles that belong to no known generation.
+        fleet: Hosts, services and clients.
+    """
+
+    ref: EnvironmentRef
+    settings: Settings
+    rotation: Rotation
+    certs: Certs
+    current: Generation
+    next: Generation | None
+    foreign: ForeignCAs
+    fleet: Fleet
+
+    @property
+    def rotating(self) -> Rotating:
+        """The two generations of the rotation under way.
+
+        Raises:
+            TransitionRefused: No rotation is under way.
+        """
+        if self.next is None:
+            raise TransitionRefused(
+                self.ref.environment, "is at rest, there is no next generation", "issue one with `rechain generate`"
+            )
+        return Rotating(self.current, self.next, self.foreign)
+
+
+def observe(ref: EnvironmentRef) -> FleetState:
+    """Read the environment's public state.
+
+    Raises:
+        InputError: The repository or the inventory can't be read, or the environment has no certificates yet.
+    """
+    rotation = read_rotation(ref.root, ref.environment)
+    if rotation.current is None:
+        raise TransitionRefused(
+            ref.environment, "has no certificates yet", "make the first ones with `rechain generate` and roll them out"
+        )
+    certs = read_certs(certs_paths(ref.root, ref.environment)[0])
+    generations = {
+        number: read_generation(ref.root, ref.environment, number)
+        for number in known_generations(ref.root, ref.environment)
+    }
+    current = generations.get(rotation.current) or adopt(certs, rotation.current)
+    upcoming = generations.get(rotation.next) if rotation.next else None
+    names = current.clients if upcoming is None else upcoming.clients
+    servers = current.servers if upcoming is None else upcoming.servers
+    return FleetState(
+        ref=ref,
+        settings=read_settings(ref.root),
+        rotation=rotation,
+        certs=certs,
+        current=current,
+        next=upcoming,
+        foreign=foreign_cas(certs, [*generations.values(), current]),
+        fleet=read_fleet(ref.root, ref.environment, list(names), list(servers)),
+    )
+
+
+def now() -> datetime:
+    """This instant, aware UTC."""
+    return datetime.now(UTC)

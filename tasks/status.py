@@ -1,0 +1,89 @@
+"""Where an environment stands, answered within two seconds: no Prefect is imported here."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from rechain.certificate import Certificate
+from rechain.fleet import Endpoint
+from rechain.gate import Waiting
+from rechain.rotation import Rotation
+from tasks.fleet.wire import WireUnreadable, served
+from tasks.gates import waiting_now
+from tasks.repository.intent import pending
+from tasks.repository.rotation_yaml import read_rotation
+from tasks.state import EnvironmentRef, FleetState, observe
+
+_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What an endpoint serves.
+
+    Attributes:
+        endpoint: Which.
+        generation: Number of the generation whose leaf it is; None when it is of none, or not seen.
+        not_after: When that leaf ends, as an ISO date; None when not seen.
+        problem: Why it was not seen, or what contradicts; None when all is well.
+    """
+
+    endpoint: Endpoint
+    generation: int | None
+    not_after: str | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where an environment stands.
+
+    Attributes:
+        environment: Which.
+        rotation: What rotation.yml says.
+        waiting: What the gate out of the present phase waits for.
+        observed: What every endpoint serves.
+        unfinished: A file change that was cut short; None when there is none.
+        outage: Subject and end of the certificate that ends first: waiting longer is an outage. None without any.
+    """
+
+    environment: str
+    rotation: Rotation
+    waiting: tuple[Waiting, ...]
+    observed: tuple[Seen, ...]
+    unfinished: str | None
+    outage: tuple[str, str] | None
+
+
+def status(ref: EnvironmentRef) -> Status:
+    """Look at an environment. Changes nothing; unreachable endpoints are part of the answer."""
+    rotation = read_rotation(ref.root, ref.environment)
+    unfinished = pending(ref.root, ref.environment)
+    if rotation.current is None:
+        return Status(ref.environment, rotation, (), (), unfinished, None)
+    state = observe(ref)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(waiting_now, state)
+        observed = tuple(pool.map(lambda endpoint: _look(state, endpoint), state.fleet.endpoints()))
+        return Status(ref.environment, rotation, waiting.result(), observed, unfinished, _outage(state))
+
+
+def _look(state: FleetState, endpoint: Endpoint) -> Seen:
+    try:
+        leaf = served(endpoint, _TIMEOUT_S)[0]
+    except WireUnreadable as error:
+        return Seen(endpoint, None, None, error.what)
+    generations = [state.current, *([state.next] if state.next else [])]
+    number = next((one.number for one in generations if leaf in [chain.leaf for chain in one.servers.values()]), None)
+    wanted = state.certs.servers.get(endpoint.server_name)
+    fits = wanted is not None and wanted.leaf == leaf
+    problem = None if fits else "serves another certificate than certs.yml holds"
+    return Seen(endpoint, number, leaf.not_after.date().isoformat(), problem)
+
+
+def _outage(state: FleetState) -> tuple[str, str] | None:
+    leaves = [chain.leaf for chain in (*state.certs.servers.values(), *state.certs.clients.values())]
+    authorities = [*state.current.server_bundle.certificates, *state.current.client_bundle.certificates]
+    ends: list[Certificate] = sorted((*leaves, *authorities), key=lambda certificate: certificate.not_after)
+    return (ends[0].subject, ends[0].not_after.date().isoformat()) if ends else None

@@ -1,0 +1,133 @@
+"""Verify a phase: log in as every client on every endpoint, and see from the wire what is served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from rechain.certs import compose
+from rechain.errors import VerificationFailed
+from rechain.fleet import Endpoint, ServiceKind
+from rechain.generation import Generation
+from rechain.login import FAILED, Login, Refusal, Verdict
+from rechain.phase import Phase
+from tasks.access import accepted_generations, leaf_keys, trusted_by_clients
+from tasks.fleet.credentials import credentials, material
+from tasks.fleet.login import LoginRequest, log_in_all, served_fingerprint
+from tasks.state import EnvironmentRef, FleetState, observe
+from tasks.step import step
+
+_LOGIN_KINDS = (ServiceKind.POSTGRESQL, ServiceKind.PGBOUNCER)
+_WIRE_TIMEOUT_S = 5.0
+_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was seen of a phase.
+
+    Attributes:
+        phase: The phase that the fleet should be at.
+        logins: Every client on every endpoint with every generation that the phase accepts.
+        problems: What contradicts the phase, for a person; empty when it holds.
+    """
+
+    phase: Phase
+    logins: tuple[Login, ...]
+    problems: tuple[str, ...]
+
+
+def look(state: FleetState, phase: Phase) -> Verification:
+    """Log in as every client on every endpoint. Side effect: short sessions on the servers."""
+    generations = accepted_generations(state, phase)
+    logins = _log_in(state, phase, generations)
+    return Verification(phase, logins, (*_login_problems(logins), *_served_problems(state, phase, logins)))
+
+
+@step("verify-connections", run_name="verify-connections-{phase}")
+def verify_phase(ref: EnvironmentRef, phase: Phase) -> Verification:
+    """Prove from the outside that the fleet is at a phase.
+
+    Side effect: short sessions named `rechain`. Idempotent, safe to retry.
+
+    Raises:
+        VerificationFailed: Names every login that failed and every endpoint that serves something else.
+    """
+    found = look(observe(ref), phase)
+    more = len(found.problems) - _SHOWN
+    if found.problems:
+        raise VerificationFailed(
+            f"{ref.environment} at phase {phase}",
+            "; ".join(found.problems[:_SHOWN]) + (f"; and {more} more" if more > 0 else ""),
+            f"mend that and run the same command again, or `rechain rollback {ref.environment}`",
+        )
+    return found
+
+
+def retired_logins(ref: EnvironmentRef) -> tuple[Login, ...]:
+    """Log in with the generation that is being retired, trusting the servers as they are after it."""
+    state = observe(ref)
+    return _log_in(state, Phase.RETIRED, (state.rotating.current,))
+
+
+@step("refuse-retired")
+def refuse_retired(ref: EnvironmentRef, before: tuple[Login, ...]) -> bool:
+    """The negative check: what logged in just before `retired` is refused now, for its CA and nothing else.
+
+    Returns:
+        True when every such login is refused; there is at least one.
+
+    Raises:
+        VerificationFailed: Retired material still logs in, or is refused for another reason.
+    """
+    accepted = {(login.endpoint, login.client) for login in before if login.verdict not in FAILED}
+    after = [login for login in retired_logins(ref) if login.verdict is not Verdict.NOT_TESTED]
+    wrong = [login for login in after if login.refusal is not Refusal.UNKNOWN_CLIENT_CA]
+    if wrong:
+        raise VerificationFailed(
+            f"{wrong[0].client} on {wrong[0].endpoint}",
+            f"retired material is not refused as an unknown CA: {wrong[0].verdict} {wrong[0].error or ''}",
+            "is its CA kept as a foreign one? see `rechain plan`",
+        )
+    return bool(after) and accepted <= {(login.endpoint, login.client) for login in after}
+
+
+def _log_in(state: FleetState, phase: Phase, generations: Iterable[Generation]) -> tuple[Login, ...]:
+    trusted = trusted_by_clients(state, phase)
+    endpoints = state.fleet.endpoints(*_LOGIN_KINDS)
+    requests: list[LoginRequest] = []
+    with ExitStack() as stack:
+        for generation in generations:
+            wanted = credentials(generation, leaf_keys(state, generation), trusted)
+            files = stack.enter_context(material(wanted))
+            requests += [
+                LoginRequest(endpoint, client, generation.number, files.get((client, generation.number)))
+                for endpoint in endpoints
+                for client in generation.clients
+            ]
+        return log_in_all(requests, database=state.settings.verify.database)
+
+
+def _login_problems(logins: Iterable[Login]) -> list[str]:
+    return [
+        f"{login.client} (generation {login.generation}) on {login.endpoint}: {login.verdict}, {login.error}"
+        for login in logins
+        if login.verdict in FAILED
+    ]
+
+
+def _served_problems(state: FleetState, phase: Phase, logins: Iterable[Login]) -> list[str]:
+    certs = state.certs if state.next is None else compose(state.rotating, phase)
+    seen = {login.endpoint: login.server_fingerprint for login in logins}
+    problems = []
+    for endpoint in state.fleet.endpoints(*_LOGIN_KINDS):
+        wanted = certs.servers[endpoint.server_name].leaf.fingerprint
+        found = seen.get(endpoint) or _served(endpoint)
+        if found != wanted:
+            problems.append(f"{endpoint} serves {(found or 'nothing')[:16]} instead of {wanted[:16]}")
+    return problems
+
+
+def _served(endpoint: Endpoint) -> str | None:
+    return served_fingerprint(endpoint, _WIRE_TIMEOUT_S)

@@ -1,0 +1,95 @@
+"""The canary beside a run: it starts before anything moves, follows the phases, and is judged by the gates."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from rechain.canary import attempted_since, failures_since
+from rechain.certs import compose
+from rechain.fleet import ServiceKind
+from rechain.phase import Phase, material
+from tasks.access import deployed_phase, leaf_keys
+from tasks.fleet.canary import Canary, read_segments, start_canary
+from tasks.fleet.credentials import credentials, key_directory, present
+from tasks.fleet.watch import Watch
+from tasks.record import run_directory
+from tasks.state import EnvironmentRef, FleetState, now, observe
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A rotation that is being watched.
+
+    Attributes:
+        ref: Which environment.
+        started: Since when this run watches, aware UTC.
+        quiet_s: Seconds that must pass after a phase's last action before it is judged.
+    """
+
+    ref: EnvironmentRef
+    started: datetime
+    quiet_s: float
+    _canary: Canary
+    _record: Path
+    _keys: Path
+
+    def failures(self, since: datetime) -> tuple[str, ...]:
+        """Failures over TLS since a moment; the moment's quiet period is waited out first.
+
+        Raises:
+            VerificationFailed: The canary ended by itself.
+        """
+        self._wait_until(max(since, self.started).timestamp() + self.quiet_s)
+        self._canary.check()
+        return tuple(str(attempt) for attempt in failures_since(read_segments(self._record), since))
+
+    def has_tried_since(self, moment: datetime) -> bool:
+        """Whether any login was tried since a moment: without one, no failure proves nothing."""
+        return attempted_since(read_segments(self._record), moment) > 0
+
+    def follow(self, phase: Phase) -> None:
+        """Present what the phase wants of the clients that are watched from this machine, external ones included."""
+        _present(observe(self.ref), phase, self._keys)
+
+    def watch_on(self) -> None:
+        """Watch for one more quiet period."""
+        self._wait_until(time.time() + self.quiet_s)
+        self._canary.check()
+
+    def _wait_until(self, moment: float) -> None:
+        time.sleep(max(0.0, moment - time.time()))
+
+
+@contextmanager
+def watched(ref: EnvironmentRef, generation: int) -> Iterator[Watched]:
+    """Watch logins for as long as the block lasts: files on this machine as they are, other clients with our keys.
+
+    Side effect: a process that ends with this one, a recording a run, and a 0700 directory on tmpfs.
+    """
+    state = observe(ref)
+    record = run_directory(ref, generation)
+    with key_directory() as keys:
+        extra = _present(state, deployed_phase(state), keys)
+        with start_canary(state.fleet, state.settings, record, extra) as canary:
+            yield Watched(ref, now(), state.settings.gates.quiet_s, canary, record, keys)
+
+
+def _present(state: FleetState, phase: Phase, directory: Path) -> tuple[Watch, ...]:
+    """Give every client that has no files on this machine those of a phase, where we have its key."""
+    if state.next is None:
+        return ()
+    here = {client.name for host in state.fleet.hosts if host.is_local for client in host.clients}
+    generation = state.rotating.generation(material(phase).client_leaves)
+    trusted = compose(state.rotating, phase).server_chain
+    endpoints = state.fleet.endpoints(ServiceKind.POSTGRESQL, ServiceKind.PGBOUNCER)
+    watches: list[Watch] = []
+    for credential in credentials(generation, leaf_keys(state, generation), trusted):
+        if credential.client not in here:
+            files = present(directory, credential)
+            watches += [Watch(credential.client, "", endpoint, files, pinned=True) for endpoint in endpoints]
+    return tuple(watches)
