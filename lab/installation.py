@@ -81,7 +81,7 @@ def _candidates(wanted: str | None) -> Iterator[tuple[Literal["machine", "wheel"
 def _machine_bindirs() -> Iterator[Path]:
     for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
         program = Path(directory) / "postgres"
-        if directory and program.is_file():
+        if directory and os.access(program, os.X_OK):  # PATH may name directories that are closed to us
             yield program.resolve().parent  # Debian links single programs out of their bin directory
     versions = Path("/usr/lib/postgresql").glob("*/bin")
     yield from sorted(versions, key=lambda bindir: _number(bindir.parent.name), reverse=True)

@@ -19,6 +19,7 @@ import yaml
 
 from lab.account import unprivileged_account
 from lab.chain import make_foreign_client
+from lab.environment import Repository
 from lab.errors import LabError
 from lab.fleet import Lab, end_leftover
 from lab.installation import Installation, PostgresqlNotFound, find_postgresql, usable_by
@@ -308,6 +309,17 @@ def test_a_repository_that_no_lab_made_is_never_removed(tmp_path: Path) -> None:
     assert (tmp_path / "repo").is_dir()
 
 
+def test_the_repository_can_be_put_under_git(tmp_path: Path) -> None:
+    """Everything is committed on branch dev, without the user's own name or signing key."""
+    repository = Repository(tmp_path / "repo", tmp_path / "vault-password")
+    repository.root.mkdir()
+    (repository.root / "rechain.yml").write_text("batch: 1\n")
+    repository.commit("As chainsmith left it")
+    log = ["git", "-C", str(repository.root), "log", "--format=%an %D", "--name-only"]
+    told = subprocess.run(log, capture_output=True, text=True, timeout=30, check=True).stdout
+    assert told.split() == ["lab", "HEAD", "->", "dev", "rechain.yml"]
+
+
 def _program(path: Path, body: str) -> None:
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(0o755)
@@ -347,3 +359,11 @@ def test_a_wheel_under_a_closed_directory_is_copied(tmp_path: Path) -> None:
     usable = usable_by(installation, account, tmp_path / "copy")
     assert usable.bindir == tmp_path / "copy" / "bin"
     assert account.can_run(usable.bindir / "postgres")
+
+
+def test_a_closed_directory_in_path_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ordinary user's PATH, taken over from root by su, may name directories that it can't enter."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    monkeypatch.setenv("PATH", str(closed), prepend=os.pathsep)
+    assert find_postgresql().version >= 13
