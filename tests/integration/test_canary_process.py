@@ -176,6 +176,16 @@ def test_material_of_our_own_moves_while_it_is_watched(lab_fleet: Lab, tmp_path:
     assert {attempt.client for attempt in read_attempts(tmp_path)} == {"applicatie"}
 
 
+def test_material_of_our_own_is_read_as_one_set(lab_fleet: Lab) -> None:
+    """The link is followed once for all three files: a login that began before a change ends with what it began."""
+    with key_directory() as keys:
+        files = present(keys, Credential("applicatie", 1, "chain 1", "key 1", "bundle 1"))
+        started = Watch("applicatie", "", lab_fleet.endpoints[0], files, pinned=True).paths()
+        present(keys, Credential("applicatie", 2, "chain 2", "key 2", "bundle 2"))
+        texts = [Path(path).read_text() for path in (started.cert, started.key, started.ca)]
+    assert texts == ["chain 1", "key 1", "bundle 1"]
+
+
 def test_its_sessions_are_known_as_rechains(lab_fleet: Lab, tmp_path: Path) -> None:
     """The canary's own logins must never be taken for evidence that a client has moved."""
     directory = lab_fleet.primary.client_directory("postgres")
@@ -217,13 +227,15 @@ _RUN = """
     directory, files, host, address, port = Path(sys.argv[1]), sys.argv[2:5], *sys.argv[5:8]
     watch = Watch("pgfga", "", Endpoint(host, host, address, int(port)), ClientFiles(*files))
     canary = start_canary(Fleet("demo", (), ()), Settings(), directory, [watch])
-    print(canary._process.pid, flush=True)
+    bystander = os.fork()
+    if bystander:
+        print(canary._process.pid, bystander, flush=True)
     time.sleep(60)
 """
 
 
 def _run(lab: Lab, directory: Path, cwd: Path) -> subprocess.Popen[str]:
-    """A run of its own that has started a canary; its standard output tells the canary's pid."""
+    """A run of its own that has started a canary; its output tells the pids of the canary and of a bystander."""
     files = [lab.primary.client_directory("pgfga") / name for name in ("postgresql.crt", "postgresql.key", "root.crt")]
     endpoint = lab.endpoints[0]
     places = [str(directory), *map(str, files), endpoint.server_name, endpoint.address, str(endpoint.port)]
@@ -233,20 +245,24 @@ def _run(lab: Lab, directory: Path, cwd: Path) -> subprocess.Popen[str]:
 
 
 def test_it_ends_with_its_run_and_a_new_run_adds_to_it(lab_fleet: Lab, tmp_path: Path) -> None:
-    """SIGKILL ends the run and, within a second, its canary; the time until the next one is listed as unwatched.
+    """SIGKILL ends the run and, soon, its canary; the time until the next one is listed as unwatched.
 
-    The run stands in an Ansible repository, whose directory `tasks` is not taken for ours.
+    The run stands in an Ansible repository, whose directory `tasks` is not taken for ours; and a process that the
+    run forked lives on, with the run's end of the canary's pipe.
     """
     recordings, repository = tmp_path / "recordings", tmp_path / "repository"
     (repository / "tasks").mkdir(parents=True)
     for _ in range(2):
         with _run(lab_fleet, recordings, repository) as run:
             assert run.stdout
-            canary = int(run.stdout.readline())
+            canary, bystander = map(int, run.stdout.readline().split())
             before = _attempted(recordings)
             _eventually(lambda before=before: _attempted(recordings) > before + 3)  # type: ignore[misc]
             run.send_signal(signal.SIGKILL)
-        _eventually(lambda canary=canary: not _runs(canary))  # type: ignore[misc]
+        try:
+            _eventually(lambda canary=canary: not _runs(canary))  # type: ignore[misc]
+        finally:
+            os.kill(bystander, signal.SIGKILL)
     first, second = read_segments(recordings)
     seen = summary([first, second])
     (gap,) = seen.intervals

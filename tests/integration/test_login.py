@@ -227,11 +227,15 @@ def test_the_environment_does_not_interfere(one: OneServer, tmp_path: Path, monk
 def test_a_stray_crl_in_the_home_directory_does_not_interfere(
     one: OneServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Libpq reads ~/.postgresql by default; only the files that were named count."""
+    """Libpq reads ~/.postgresql/root.crl by default, and one of another CA refuses every server: it counts if named."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / ".postgresql").mkdir()
-    (tmp_path / ".postgresql" / "root.crl").write_text("nonsense")
-    assert _log_in(one, _files(one, tmp_path / "client")).verdict is Verdict.LOGGED_IN
+    stray = tmp_path / ".postgresql" / "root.crl"
+    stray.parent.mkdir()
+    stray.write_text(_ELSEWHERE.empty_crl())
+    files = _files(one, tmp_path / "client")
+    assert _log_in(one, files).verdict is Verdict.LOGGED_IN
+    named = _log_in(one, replace(files, crl=str(stray)))
+    assert (named.verdict, named.refusal) == (Verdict.REFUSED, Refusal.SERVER_CERTIFICATE)
 
 
 def test_all_logins_come_back_in_order(one: OneServer, tmp_path: Path) -> None:

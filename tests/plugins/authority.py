@@ -78,6 +78,12 @@ class Authority:
         """What servers trust."""
         return self.clients.value.pem + self.root.value.pem
 
+    def empty_crl(self) -> str:
+        """A revocation list of the root that revokes nothing, as PEM."""
+        now = datetime.now(UTC)
+        builder = x509.CertificateRevocationListBuilder(self.root.certificate.subject, now, now + timedelta(days=1))
+        return builder.sign(self.root.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
     def server(self, name: str, days: tuple[int, int] = (-1, 30)) -> Pair:
         """A server leaf for a name."""
         return _sign(name, self.servers, names=(name,), usage=SERVER_AUTH, days=days)
