@@ -65,6 +65,15 @@ class Environment:
         return self.root / "rechain" / self.name
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Two clones of one remote: Anna's and Bert's."""
+
+    remote: Path
+    anna: Path
+    bert: Path
+
+
 def make_environment(root: Path, *, vault: str | None = None) -> Environment:
     """Write an environment that has one chain; a vault's text may be given where no test opens it."""
     environment = Environment(root, make_chain(1, SERVERS, CLIENTS))
@@ -73,6 +82,11 @@ def make_environment(root: Path, *, vault: str | None = None) -> Environment:
     environment.certs.write_text(render_certs("", certs_of(environment.chain)))
     environment.vault.write_text(vault or encrypt(render_keys("", environment.chain.keys)))
     return environment
+
+
+def files_in(root: Path) -> Environment:
+    """The environment in another clone: its paths, with a chain that is nobody's."""
+    return Environment(root, make_chain(1, (), ()))
 
 
 def certs_of(chain: Chain) -> Certs:

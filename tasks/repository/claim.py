@@ -91,8 +91,10 @@ def refresh_claim(root: Path, environment: str, claim: Claim, *, now: datetime) 
     with locked(root, environment):
         stored = read_rotation(root, environment)
         _refuse_lost(stored, claim)
-        fresh = replace(claim, expires_at=now + LIFETIME)
-        _publish(root, environment, replace(stored, claim=fresh), _title("keep", claim), _shared(root))
+        fresh, clone = replace(claim, expires_at=now + LIFETIME), _shared(root)
+        if clone:
+            fetch(clone, environment)  # so that a claim of somebody else is found even when nothing is to be pushed
+        _publish(root, environment, replace(stored, claim=fresh), _title("keep", claim), clone)
     return fresh
 
 

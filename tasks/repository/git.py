@@ -99,8 +99,10 @@ def commit_files(clone: Clone, environment: str, message: str) -> str:
         ClaimRefused: The remote's branch has moved on: somebody else acts.
         RepositoryError: The push failed for another reason, or a vault is not encrypted.
     """
-    branch = branch_name(environment, read_rotation(clone.root, environment))
+    stored = read_rotation(clone.root, environment)
+    branch = branch_name(environment, stored)
     parent, tree = _tip(clone, branch), _tree(clone, environment, branch)
+    _refuse_overtaken(clone, environment, parent, stored)
     if parent is not None and tree == _rev(clone.root, f"{parent}^{{tree}}"):
         return parent
     ancestry = ("-p", parent) if parent else ()
@@ -189,6 +191,17 @@ def _refuse_plain_vaults(root: Path, environment: str) -> None:
     for path in (vault, *state_folder(root, environment).glob("generation-*/*.vault.yml")):
         if path.exists():
             require_encrypted(path.read_text(encoding="utf-8"), str(path))
+
+
+def _refuse_overtaken(clone: Clone, environment: str, parent: str | None, stored: Rotation) -> None:
+    """A push on top of what somebody else pushed would be accepted once it is fetched, so the claims are compared."""
+    path = rotation_path(clone.root, environment).relative_to(clone.root)
+    if parent is None or _rev(clone.root, f"{parent}:{path}") is None:
+        return
+    theirs = parse_rotation(_git(clone.root, "show", f"{parent}:{path}").stdout, f"{parent}: {path}")
+    if theirs.last_claim > stored.last_claim:
+        owner = theirs.claim.owner if theirs.claim else "somebody else"
+        raise ClaimRefused(environment, f"{owner} took claim {theirs.last_claim} meanwhile", "see `rechain status`")
 
 
 def _push(clone: Clone, environment: str, branch: str, commit: str) -> None:

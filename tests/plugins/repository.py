@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.environments import Environment, make_environment, sealed
+from tasks.repository.rotation_yaml import write_rotation
+from tests.environments import ISSUED, Environment, Shared, git, make_environment, sealed
 
 
 @pytest.fixture
@@ -29,3 +30,31 @@ def environment(tmp_path: Path, vault_password: Path) -> Environment:
 def closed_environment(tmp_path: Path) -> Environment:
     """An environment whose vault nobody opens, for tests that only move files."""
     return make_environment(tmp_path / "repository", vault=sealed("first"))
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Shared:
+    """A remote with an adopted environment, generation 2 issued by Anna and not yet pushed, and two clones."""
+    remote, anna, bert = (tmp_path / name for name in ("remote.git", "anna", "bert"))
+    git(tmp_path, "init", "--quiet", "--bare", "--initial-branch=dev", str(remote))
+    make_environment(anna, vault=sealed("first"))
+    git(anna, "init", "--quiet", "--initial-branch=dev")
+    git(anna, "remote", "add", "origin", str(remote))
+    git(anna, "add", "--all")
+    git(anna, "commit", "--quiet", "-m", "As chainsmith made it")
+    git(anna, "push", "--quiet", "origin", "dev")
+    git(tmp_path, "clone", "--quiet", str(remote), str(bert))
+    for clone in (anna, bert):
+        write_rotation(clone, "acc", ISSUED)
+    return Shared(remote, anna, bert)
+
+
+@pytest.fixture(params=["no Git", "no remote"])
+def alone(request: pytest.FixtureRequest, closed_environment: Environment) -> Path:
+    """A repository that is shared with nobody; inside of a clone that is none of ours."""
+    root = closed_environment.root
+    git(root.parent, "init", "--quiet")
+    git(root.parent, "remote", "add", "origin", "https://example.invalid/not-ours.git")
+    if request.param == "no remote":
+        git(root, "init", "--quiet")
+    return root

@@ -1,0 +1,254 @@
+"""Claims on real Git repositories: two clones of one remote, and one folder without Git."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from rechain.errors import ClaimRefused, RepositoryError
+from rechain.phase import Phase
+from rechain.rotation import Claim, Direction, Rotation
+from tasks.repository.claim import (
+    LIFETIME,
+    bring_up_to_date,
+    commit_phase,
+    refresh_claim,
+    release_claim,
+    require_claim,
+    take_claim,
+)
+from tasks.repository.generations import snapshot
+from tasks.repository.git import is_on_base
+from tasks.repository.intent import deploy_files
+from tasks.repository.owner import is_known_dead, this_owner
+from tasks.repository.rotation_yaml import parse_rotation, read_rotation, write_rotation
+from tasks.repository.settings import read_settings
+from tests.chains import NOW
+from tests.environments import ISSUED, Environment, Shared, files_in, git, sealed, tree
+
+ANNA, BERT = "anna@laptop:11:1", "bert@jumphost:22:2"
+BRANCH = "rechain/acc-g2"
+PROJECT = Path(__file__).parents[2]
+
+
+def _take(root: Path, owner: str | None = None, *, take_over: bool = False, minutes: int = 0) -> Claim:
+    return take_claim(
+        root,
+        "acc",
+        direction=Direction.REFRESH,
+        target=Phase.RETIRED,
+        owner=owner,
+        take_over=take_over,
+        now=NOW + timedelta(minutes=minutes),
+    )
+
+
+def _pushed(shared: Shared, branch: str = BRANCH) -> Rotation:
+    return parse_rotation(git(shared.remote, "show", f"{branch}:rechain/acc/rotation.yml"), "pushed")
+
+
+def test_a_claim_is_pushed_before_it_counts(shared: Shared) -> None:
+    """It is a commit on the rotation's branch, made without leaving the branch that the person is on."""
+    claim = _take(shared.anna, ANNA)
+    assert claim == Claim(1, ANNA, Direction.REFRESH, Phase.RETIRED, NOW, NOW + LIFETIME)
+    assert _pushed(shared).claim == read_rotation(shared.anna, "acc").claim == claim
+    assert git(shared.anna, "branch", "--show-current") == "dev\n"
+    assert git(shared.remote, "log", "-1", "--format=%s", BRANCH) == f"Claim claim 1: refresh to retired by {ANNA}\n"
+
+
+def test_the_second_of_two_clones_is_refused_and_changes_nothing(shared: Shared) -> None:
+    """Must-show row 12: it is told who acts, and its files and the remote stay as they were."""
+    _take(shared.anna, ANNA)
+    before, pushed = tree(shared.bert), git(shared.remote, "rev-parse", BRANCH)
+    with pytest.raises(ClaimRefused, match=f"acc: {ANNA} acts on it .refresh to retired, claim 1") as caught:
+        _take(shared.bert, BERT)
+    assert "\n" not in str(caught.value)
+    assert tree(shared.bert) == before
+    assert git(shared.remote, "rev-parse", BRANCH) == pushed
+
+
+def test_of_two_at_the_same_instant_at_most_one_is_accepted(shared: Shared) -> None:
+    """The push decides: whoever comes second has a branch that the remote rejects."""
+
+    def attempt(root: Path, owner: str) -> Claim | ClaimRefused:
+        try:
+            return _take(root, owner)
+        except ClaimRefused as refused:
+            return refused
+
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(attempt, (shared.anna, shared.bert), (ANNA, BERT)))
+    accepted = [result for result in results if isinstance(result, Claim)]
+    assert len(accepted) == 1
+    assert _pushed(shared).claim == accepted[0]
+    loser = shared.bert if accepted[0].owner == ANNA else shared.anna
+    assert read_rotation(loser, "acc") == ISSUED
+
+
+def test_two_generations_branches_do_not_let_two_act(shared: Shared) -> None:
+    """A refresh to generation 3 and a rollback on generation 2's branch push to different branches: one is refused."""
+    _take(shared.anna, ANNA)
+    write_rotation(shared.bert, "acc", replace(ISSUED, next=3, last_generation=3))
+    with pytest.raises(ClaimRefused, match=ANNA):
+        _take(shared.bert, BERT)
+    assert git(shared.remote, "branch", "--list", "rechain/acc-g3") == ""
+
+
+def test_a_rival_that_appears_during_the_push_makes_one_yield(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """Anna pushes to another branch between Bert's look and Bert's push: Bert sees her afterwards and steps back."""
+    write_rotation(shared.bert, "acc", replace(ISSUED, next=3, last_generation=3))
+    hook = shared.bert / ".git" / "hooks" / "pre-push"  # runs after Bert has looked, before his push arrives
+    script = f"import tests.integration.test_claim as t; t._take(t.Path({str(shared.anna)!r}), t.ANNA)"
+    hook.write_text(f"#!/bin/sh\nrm -f {hook}\ncd {PROJECT} && {sys.executable} -c {script!r} >&2\n")
+    hook.chmod(0o755)
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    with pytest.raises(ClaimRefused, match=f"{ANNA} acts on it"):
+        _take(shared.bert, BERT)
+    assert _pushed(shared).claim is not None
+    assert _pushed(shared, "rechain/acc-g3").claim is None
+    assert read_rotation(shared.bert, "acc").claim is None
+
+
+def test_taking_over_needs_a_person_s_word_and_the_latest_state(shared: Shared) -> None:
+    """Expired or not, a claim of another machine is taken only with --take-over; the number grows."""
+    first = _take(shared.anna, ANNA)
+    deploy_files(shared.anna, "acc", read_rotation(shared.anna, "acc"), "certs: {by: anna}\n", sealed("anna"))
+    commit_phase(shared.anna, "acc", "overlap is deployed")
+    with pytest.raises(ClaimRefused, match=r"left a claim that expired at .*use --take-over"):
+        _take(shared.bert, BERT, minutes=61)
+    with pytest.raises(ClaimRefused, match="another clone moved it"):
+        _take(shared.bert, BERT, take_over=True, minutes=61)
+    assert bring_up_to_date(shared.bert, "acc") == f"took the state of acc from branch {BRANCH}"
+    second = _take(shared.bert, BERT, take_over=True, minutes=61)
+    assert second.number == first.number + 1
+    assert files_in(shared.bert).certs.read_text() == "certs: {by: anna}\n"
+    files_in(shared.anna).certs.write_text("certs: {by: anna, who: woke up}\n")
+    with pytest.raises(ClaimRefused, match="has moved on"):
+        commit_phase(shared.anna, "acc", "servers are deployed")
+    with pytest.raises(ClaimRefused, match=f"{BERT} "):
+        refresh_claim(shared.anna, "acc", first, now=NOW)
+    git(shared.anna, "fetch", "--quiet")
+    with pytest.raises(ClaimRefused, match=f"{BERT} took claim 2"):
+        commit_phase(shared.anna, "acc", "servers are deployed")
+    assert _pushed(shared).claim == second
+
+
+def test_a_clone_that_is_behind_takes_what_others_did(shared: Shared) -> None:
+    """Generations that appeared and files that vanished come over, and what the clone made in vain goes."""
+    snapshot(shared.anna, "acc", 1)
+    (shared.anna / "rechain" / "acc" / "generation-2").mkdir()
+    (shared.anna / "rechain" / "acc" / "generation-2" / "certs.yml").write_text("anna's\n")
+    (shared.bert / "rechain" / "acc" / "generation-2").mkdir()
+    (shared.bert / "rechain" / "acc" / "generation-2" / "certs.vault.yml").write_text(sealed("bert's"))
+    release_claim(shared.anna, "acc", _take(shared.anna, ANNA))
+    assert bring_up_to_date(shared.bert, "acc")
+    assert tree(shared.bert / "rechain") == tree(shared.anna / "rechain")
+    assert bring_up_to_date(shared.bert, "acc") is None
+    assert _take(shared.bert, BERT).number == 2
+
+
+def test_what_a_person_changed_is_not_overwritten(shared: Shared) -> None:
+    """certs.yml may be what is deployed: a version that no history knows stops the update."""
+    release_claim(shared.anna, "acc", _take(shared.anna, ANNA))
+    files_in(shared.bert).certs.write_text("certs: {edited: by hand}\n")
+    before = tree(shared.bert)
+    with pytest.raises(RepositoryError, match="have both moved on"):
+        bring_up_to_date(shared.bert, "acc")
+    assert tree(shared.bert) == before
+
+
+def test_a_released_claim_is_free_for_all(shared: Shared) -> None:
+    """After a run's end the next one needs no person; releasing a lost claim does nothing."""
+    claim = _take(shared.anna, ANNA)
+    assert release_claim(shared.anna, "acc", claim) is None
+    assert _pushed(shared).claim is None
+    bring_up_to_date(shared.bert, "acc")
+    taken = _take(shared.bert, BERT)
+    assert release_claim(shared.anna, "acc", claim) is None
+    assert _pushed(shared).claim == taken
+
+
+def test_a_remote_out_of_reach_gives_no_claim(shared: Shared) -> None:
+    """Nothing acts without an accepted claim; releasing tells instead of failing."""
+    claim = _take(shared.anna, ANNA)
+    shared.remote.rename(shared.remote.with_suffix(".away"))
+    told = release_claim(shared.anna, "acc", claim)
+    assert told is not None
+    assert "git" in told
+    before = tree(shared.bert)
+    with pytest.raises(RepositoryError, match=r"git fetch origin: fatal: .*check the remote"):
+        _take(shared.bert, BERT)
+    assert tree(shared.bert) == before
+
+
+def test_a_refresh_keeps_the_claim_alive(shared: Shared) -> None:
+    """The moment of expiry moves on, here and for everybody; the number stays."""
+    claim = _take(shared.anna, ANNA)
+    fresh = refresh_claim(shared.anna, "acc", claim, now=NOW + timedelta(minutes=30))
+    assert (fresh.number, fresh.expires_at) == (claim.number, NOW + timedelta(minutes=90))
+    assert _pushed(shared).claim == fresh
+    require_claim(shared.anna, "acc", fresh)
+    with pytest.raises(ClaimRefused):
+        require_claim(shared.anna, "acc", replace(claim, number=0))
+
+
+def test_without_a_remote_the_same_rules_hold_on_one_machine(alone: Path) -> None:
+    """Refused while another lives, taken with a person's word, and by its owner again with a higher number."""
+    first = _take(alone, ANNA)
+    with pytest.raises(ClaimRefused, match=ANNA):
+        _take(alone, BERT)
+    assert _take(alone, ANNA).number == first.number + 1
+    second = _take(alone, BERT, take_over=True)
+    assert second.number == first.number + 2
+    with pytest.raises(ClaimRefused):
+        refresh_claim(alone, "acc", first, now=NOW)
+    assert release_claim(alone, "acc", second) is None
+    assert read_rotation(alone, "acc").claim is None
+    assert _take(alone, ANNA).number == second.number + 1
+    assert is_on_base(alone, "acc", read_settings(alone))
+    assert bring_up_to_date(alone, "acc") is None
+
+
+@pytest.fixture
+def process() -> Callable[[], subprocess.Popen[bytes]]:
+    """Starts a process that waits to be killed."""
+    return lambda: subprocess.Popen(["sleep", "600"])
+
+
+def test_the_claim_of_a_dead_process_here_needs_nobody_s_word(
+    closed_environment: Environment, process: Callable[[], subprocess.Popen[bytes]]
+) -> None:
+    """While it lives it is respected; killed, even before anyone reaps it, its claim is taken at once."""
+    other = process()
+    started = Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    owner = f"dba@{socket.gethostname()}:{other.pid}:{started}"
+    try:
+        _take(closed_environment.root, owner)
+        with pytest.raises(ClaimRefused):
+            _take(closed_environment.root, BERT)
+    finally:
+        other.kill()
+    os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+    assert is_known_dead(owner)
+    assert _take(closed_environment.root, BERT).number == 2
+    other.wait()
+    assert is_known_dead(owner)
+
+
+def test_death_is_only_known_of_processes_on_this_machine() -> None:
+    """A process elsewhere may live; this one does; one with its number that began at another time is another one."""
+    assert not is_known_dead(this_owner())
+    assert is_known_dead(f"dba@{socket.gethostname()}:{os.getpid()}:1")
+    assert not is_known_dead("dba@elsewhere:99999999:1")
+    assert not is_known_dead("not an owner")

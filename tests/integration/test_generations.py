@@ -1,0 +1,156 @@
+"""Generation folders, with real vaults."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import replace
+
+import pytest
+
+from rechain.certificate import merge
+from rechain.errors import RepositoryError
+from rechain.phase import Phase
+from tasks.repository.certs_yaml import read_certs, read_keys, render_certs
+from tasks.repository.deployment import check_repository, write_first_certs
+from tasks.repository.generations import (
+    adopt_environment,
+    delete_generation,
+    delete_private_keys,
+    has_ca_keys,
+    has_private_keys,
+    known_generations,
+    read_ca_keys,
+    read_generation,
+    read_generation_keys,
+    restore_texts,
+    snapshot,
+    spec_digest,
+    write_generation,
+)
+from tasks.repository.intent import deploy_files
+from tasks.repository.rotation_yaml import read_rotation, write_rotation
+from tasks.repository.vault import read_vault
+from tests.chains import make_chain
+from tests.environments import AT_REST, CLIENTS, ISSUED, SERVERS, Environment, certs_of, issued, sealed, tree
+
+NEXT = make_chain(2, SERVERS, CLIENTS)
+
+
+def test_a_generation_is_kept_with_its_keys_apart_from_its_cas(environment: Environment) -> None:
+    """What was issued is read back; keys are in two vaults that only their owner may read, and nowhere else."""
+    root = environment.root
+    write_generation(root, "acc", issued(NEXT), "digest", keep_ca_keys=True)
+    assert known_generations(root, "acc") == (2,)
+    assert read_generation(root, "acc", 2) == NEXT.generation
+    assert read_generation_keys(root, "acc", 2) == NEXT.keys
+    assert read_ca_keys(root, "acc", 2) == issued(NEXT).ca_keys
+    assert spec_digest(root, "acc", 2) == "digest"
+    folder = environment.state / "generation-2"
+    assert sorted(tree(folder)) == ["ca.vault.yml", "certs.vault.yml", "certs.yml", "generation.yml"]
+    assert (folder / "ca.vault.yml").read_text().startswith("$ANSIBLE_VAULT;1.2;AES256;rechain-ca\n")
+    assert {stat.S_IMODE((folder / name).stat().st_mode) for name in ("ca.vault.yml", "certs.vault.yml")} == {0o600}
+    assert not any(b"PRIVATE" in content for content in tree(root).values())
+    assert sorted(tree(environment.state)) == sorted(f"generation-2/{name}" for name in tree(folder))
+
+
+def test_ca_keys_can_be_discarded(environment: Environment) -> None:
+    """`ca_keys: discard` leaves none behind."""
+    write_generation(environment.root, "acc", issued(NEXT), "digest", keep_ca_keys=False)
+    assert has_private_keys(environment.root, "acc", 2)
+    assert not has_ca_keys(environment.root, "acc", 2)
+
+
+def test_a_generation_that_is_in_use_is_never_overwritten(environment: Environment) -> None:
+    """One that no rotation.yml names may be: the run that issued it died before it was recorded."""
+    root = environment.root
+    write_generation(root, "acc", issued(NEXT), "first", keep_ca_keys=False)
+    write_generation(root, "acc", issued(NEXT), "second", keep_ca_keys=False)
+    assert spec_digest(root, "acc", 2) == "second"
+    write_rotation(root, "acc", ISSUED)
+    with pytest.raises(RepositoryError, match=r"generation-2: is in use"):
+        write_generation(root, "acc", issued(NEXT), "third", keep_ca_keys=False)
+    assert spec_digest(root, "acc", 2) == "second"
+
+
+def test_an_adopted_environment_is_kept_byte_for_byte(environment: Environment) -> None:
+    """Both files as chainsmith wrote them; a foreign CA in them is not taken for the generation's own."""
+    foreign = make_chain(9, (), ()).generation.client_bundle
+    certs = certs_of(environment.chain)
+    with_foreign = replace(certs, client_chain=merge(certs.client_chain, foreign))
+    environment.certs.write_text("# ours\r\n" + render_certs("", with_foreign))
+    adopt_environment(environment.root, "acc")
+    adopt_environment(environment.root, "acc")
+    kept = environment.state / "generation-1"
+    assert (kept / "certs.yml").read_bytes() == environment.certs.read_bytes()
+    assert (kept / "certs.vault.yml").read_bytes() == environment.vault.read_bytes()
+    assert read_generation(environment.root, "acc", 1) == environment.chain.generation
+    assert spec_digest(environment.root, "acc", 1) is None
+
+
+def test_adoption_needs_both_files_and_a_vault(closed_environment: Environment) -> None:
+    """A vault in plain text is not copied to yet another place."""
+    closed_environment.vault.write_text("private_keys: {}\n")
+    with pytest.raises(RepositoryError, match="is not encrypted"):
+        adopt_environment(closed_environment.root, "acc")
+    assert not (closed_environment.root / "rechain").exists()
+
+
+def test_a_snapshot_is_what_a_rollback_restores(closed_environment: Environment) -> None:
+    """Taken before a rotation, it holds later edits of the current generation too, and keeps its CA keys."""
+    root = closed_environment.root
+    folder = closed_environment.state / "generation-1"
+    folder.mkdir(parents=True)
+    (folder / "ca.vault.yml").write_text(sealed("ca"))
+    (folder / "certs.yml").write_text("older\n")
+    closed_environment.certs.write_text(closed_environment.certs.read_text() + "# edited since\r\n")
+    before = tree(closed_environment.folder)
+    snapshot(root, "acc", 1)
+    deploy_files(root, "acc", replace(ISSUED, target=Phase.OVERLAP), "certs: {}\n", sealed("other"))
+    deploy_files(root, "acc", ISSUED, *restore_texts(root, "acc", 1))
+    assert tree(closed_environment.folder) == before
+    assert (folder / "ca.vault.yml").read_text() == sealed("ca")
+
+
+def test_an_environment_not_yet_adopted_is_its_own_generation_1(environment: Environment) -> None:
+    """A plan needs no write."""
+    assert read_generation(environment.root, "acc", 1) == environment.chain.generation
+    assert not (environment.root / "rechain").exists()
+    with pytest.raises(RepositoryError, match="there is no such file"):
+        read_generation(environment.root, "acc", 2)
+
+
+def test_retired_keys_are_deleted_and_the_public_part_stays(closed_environment: Environment) -> None:
+    """The leaves' keys and the CAs'; a rollback needs public material alone."""
+    snapshot(closed_environment.root, "acc", 1)
+    (closed_environment.state / "generation-1" / "ca.vault.yml").write_text(sealed("ca"))
+    for _ in range(2):
+        delete_private_keys(closed_environment.root, "acc", 1)
+        assert sorted(tree(closed_environment.state)) == ["generation-1/certs.yml"]
+    assert not has_private_keys(closed_environment.root, "acc", 1)
+    assert read_generation(closed_environment.root, "acc", 1) == closed_environment.chain.generation
+    write_rotation(closed_environment.root, "acc", replace(AT_REST, current=2, last_generation=2))
+    adopt_environment(closed_environment.root, "acc")
+    assert not has_private_keys(closed_environment.root, "acc", 1)
+
+
+def test_a_discarded_generation_is_gone(closed_environment: Environment) -> None:
+    """Folder, keys and all; again is no error."""
+    snapshot(closed_environment.root, "acc", 2)
+    for _ in range(2):
+        delete_generation(closed_environment.root, "acc", 2)
+        assert tree(closed_environment.state) == {}
+
+
+def test_an_environment_s_first_certificates(environment: Environment) -> None:
+    """Generation 1 becomes certs.yml and vault at once, recorded as at rest, and passes every check."""
+    environment.certs.unlink()
+    first = make_chain(1, SERVERS, CLIENTS)
+    write_generation(environment.root, "acc", issued(first), "digest", keep_ca_keys=True)
+    with pytest.raises(RepositoryError, match=r"exists, and certs\.yml does not"):
+        write_first_certs(environment.root, "acc", issued(first))
+    environment.vault.unlink()
+    assert write_first_certs(environment.root, "acc", issued(first)) == AT_REST
+    assert read_rotation(environment.root, "acc") == AT_REST
+    assert read_certs(environment.certs) == certs_of(first)
+    assert read_keys(read_vault(environment.vault), "vault") == first.keys
+    check_repository(environment.root, "acc")
