@@ -110,7 +110,7 @@ def install(params: Mapping[str, Any], installations: list[Installation], *, che
     state = HostState(Path(params["state_dir"]), params["environment"])
     limits = Limits(params["reload_timeout"], params["proof_timeout"], params["quiet_timeout"])
     with state.locked(params["lock_timeout"]):
-        state.accept(params["claim"])
+        state.accept(params["claim"], remember=not check_mode)
         sets = read_sets(params)
         installations += [Installation(wanted, state, limits) for wanted in sets]
         needed = [(wanted, way) for wanted, way in zip(sets, installations) if way.is_needed()]  # noqa: B905

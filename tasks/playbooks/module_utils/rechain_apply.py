@@ -20,8 +20,9 @@ if TYPE_CHECKING:
         run_reload,
     )
     from tasks.playbooks.module_utils.rechain_quiet import wait_until_quiet
-    from tasks.playbooks.module_utils.rechain_sets import CertSet
+    from tasks.playbooks.module_utils.rechain_sets import CertSet, Reader
     from tasks.playbooks.module_utils.rechain_state import HostState
+    from tasks.playbooks.module_utils.rechain_wire import Endpoint
 else:
     from ansible.module_utils.rechain_pem import Refused, leaf_fingerprint, require_bundle, require_pair
     from ansible.module_utils.rechain_prove import (
@@ -33,8 +34,9 @@ else:
         run_reload,
     )
     from ansible.module_utils.rechain_quiet import wait_until_quiet
-    from ansible.module_utils.rechain_sets import CertSet
+    from ansible.module_utils.rechain_sets import CertSet, Reader
     from ansible.module_utils.rechain_state import HostState
+    from ansible.module_utils.rechain_wire import Endpoint
 
 
 class Installation:
@@ -84,6 +86,10 @@ class Installation:
                     "start the service, or correct its address in rechain_services"
                 )
 
+    def _running(self) -> list[tuple[Reader, Endpoint]]:
+        """Its services; not those of a fresh host, which take the files when they start."""
+        return [(reader, endpoint) for reader, endpoint in self._set.services if self._served_before[str(endpoint)]]
+
     def discard(self) -> None:
         """Remove what was staged and never used."""
         if self._staged:
@@ -99,7 +105,7 @@ class Installation:
         """
         previous = self._switch(self._staged) if self._staged else self._interrupted()
         try:
-            for reader, endpoint in self._set.services:
+            for reader, endpoint in self._running():
                 reload_and_prove(reader, endpoint, self._set.files, self._limits)
             self._require_intact()
         except Unproven as error:
@@ -151,7 +157,7 @@ class Installation:
         restored = self._put_back(previous)
         doubts = [
             reload_and_confirm(reader, endpoint, self._acceptable(reader.files["cert"], str(endpoint)), self._limits)
-            for reader, endpoint in self._set.services
+            for reader, endpoint in self._running()
         ]
         self._put_back(restored)  # a reload command that breaks files has done so again
         if any(doubts):

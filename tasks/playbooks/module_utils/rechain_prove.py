@@ -60,9 +60,7 @@ def is_in_use(reader: Reader, endpoint: Endpoint, files: Mapping[str, bytes]) ->
 
 
 def reload_and_prove(reader: Reader, endpoint: Endpoint, files: Mapping[str, bytes], limits: Limits) -> None:
-    """Have a service read its files, and wait until it is seen to use them.
-
-    A service that does not run has nothing to reload, and takes the files when it starts.
+    """Have a running service read its files, and wait until it is seen to use them.
 
     Raises:
         Unproven: It was not seen in time, or its log complains; quotes the log.
@@ -72,8 +70,6 @@ def reload_and_prove(reader: Reader, endpoint: Endpoint, files: Mapping[str, byt
     names = _missing_names(reader, endpoint, files)
     log = LogWatch(reader.log)
     run_reload(reader, limits.reload_s)
-    if was_served is None and endpoint.served() is None:
-        return
     _wait(lambda: _doubt(endpoint, wanted, names), log, limits.proof_s, reader.label)
     if was_served == wanted and not names:
         _let_it_finish(log)

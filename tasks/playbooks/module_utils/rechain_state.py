@@ -59,13 +59,13 @@ class HostState:
         finally:
             os.close(descriptor)
 
-    def accept(self, claim: int) -> None:
-        """Remember a claim number. Raises ClaimRefused when the host has seen a higher one."""
+    def accept(self, claim: int, *, remember: bool = True) -> None:
+        """Take a claim number, and remember it. Raises ClaimRefused when the host has seen a higher one."""
         path = self._directory / f"{self._environment}.json"
         highest = int(_read(path).get("claim", 0))
         if claim < highest:
             raise ClaimRefused(f"claim {claim} is refused: this host has seen claim {highest} of {self._environment}")
-        if claim > highest:
+        if claim > highest and remember:
             _write(path, {"claim": claim})
 
     def pending(self, directory: Path) -> Mapping[str, Any] | None:

@@ -214,7 +214,7 @@ class CertDirectory:
         for name in self.names:
             if self._is_linked(name):
                 (self.path / name).unlink()
-        shutil.rmtree(self._base)
+        shutil.rmtree(self._base, ignore_errors=True)
         _sync(self.path)
 
 

@@ -1,0 +1,407 @@
+"""Many hosts: order, batches, what stops a run, what ends one, and where keys are while it runs."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rechain.errors import RollOutFailed
+from tasks.fleet.playbook import scrubbed_environment
+from tasks.fleet.redact import redact
+from tasks.fleet.rollout import HostEvent, Outcome, command_line, raise_for, roll_out
+from tasks.repository.settings import Playbook
+from tests.plugins.site import CLIENT, ENVIRONMENT, HOST, Site, site
+
+MEMORY, TEMPORARY = Path("/dev/shm"), Path(tempfile.gettempdir())  # noqa: S108  # looked into, never written to
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Site]:
+    """A site for all tests here."""
+    with site() as made:
+        yield made
+
+
+@pytest.fixture
+def fleet(running: Site) -> Site:
+    """Three client hosts and the server's, with the next generation in the repository."""
+    running.reset()
+    for name in ("app1", "app2", "app3"):
+        running.add_client_host(name)
+    running.deploy(running.new)
+    return running
+
+
+def unreachable(made: Site) -> dict[str, object]:
+    """A host that refuses connections."""
+    return made.variables("app2") | {
+        "ansible_connection": "ssh",
+        "ansible_host": made.server.address,
+        "ansible_port": 1,
+        "ansible_ssh_timeout": 3,
+    }
+
+
+def outcomes(made: Site, hosts: Iterable[str], **given: int) -> list[tuple[str, str]]:
+    """Roll out, and each host with its outcome, in order."""
+    return [(each.host, each.outcome.value) for each in made.roll_out(list(hosts), **given).hosts]
+
+
+def client_certificate(made: Site, host: str) -> str:
+    """What a client host holds."""
+    return (made.home / "hosts" / host / "postgresql" / "postgresql.crt").read_text("ascii")
+
+
+def test_hosts_are_taken_in_the_order_given(fleet: Site) -> None:
+    """One after the other, whatever the inventory's order; progress is told as it happens."""
+    events: list[HostEvent] = []
+    fleet.write_inventory()
+    hosts = ["app3", "app1", "app2"]
+    result = roll_out(
+        fleet.root, ENVIRONMENT, hosts=hosts, claim=1, phase="overlap", timeout_s=60, on_event=events.append
+    )
+    assert [each.host for each in result.hosts] == hosts
+    assert [(each.host, each.kind) for each in events] == [(h, k) for h in hosts for k in ("started", "finished")]
+    assert str(events[1]) == "app3: installed"
+    raise_for(result)
+
+
+def test_a_host_that_does_not_answer_is_named_and_stops_the_run(fleet: Site) -> None:
+    """Hosts before it have the new set, hosts after it the old one; back again, it continues."""
+    reachable = fleet.hosts["app2"]
+    fleet.hosts["app2"] = unreachable(fleet)
+    result = fleet.roll_out(["app1", "app2", "app3"])
+    with pytest.raises(RollOutFailed) as failed:
+        raise_for(result)
+    assert failed.value.where == "app2"
+    assert "onnection refused" in failed.value.what
+    assert "not reached: app3" in failed.value.what
+    assert [client_certificate(fleet, host) == fleet.new.client.chain_pem for host in ("app1", "app3")] == [True, False]
+    fleet.hosts["app2"] = reachable
+    again = outcomes(fleet, ["app1", "app2", "app3"])
+    assert again == [("app1", "unchanged"), ("app2", "installed"), ("app3", "installed")]
+
+
+def test_the_first_batch_with_a_failure_is_the_last(fleet: Site) -> None:
+    """Its other hosts are finished, later batches are not begun."""
+    fleet.hosts["app2"] = unreachable(fleet)
+    found = outcomes(fleet, ["app2", "app1", "app3", HOST], batch=2)
+    assert found == [("app2", "unreachable"), ("app1", "installed"), ("app3", "not_reached"), (HOST, "not_reached")]
+
+
+def test_a_host_that_fails_stops_the_run_as_well(fleet: Site) -> None:
+    """What it said is in the error, with its name."""
+    fleet.hosts["app1"]["rechain_clients"][0]["owner"] = "nobody-of-that-name"  # type: ignore[index]  # the list is ours
+    result = fleet.roll_out(["app1", "app2"])
+    assert [each.outcome for each in result.hosts] == [Outcome.FAILED, Outcome.NOT_REACHED]
+    with pytest.raises(RollOutFailed, match=r"^app1: .*owner nobody-of-that-name does not exist on this host"):
+        raise_for(result)
+
+
+def test_inventory_variables_may_be_templates_and_have_pgvillages_defaults(fleet: Site) -> None:
+    """Ansible evaluates them; clients come from `chainsmith_users` of the host's groups."""
+    fleet.hosts["app1"] |= {"folder": "hosts/app1/postgresql", "base": str(fleet.home)}
+    fleet.hosts["app1"]["rechain_clients"][0]["cert_dir"] = "{{ base }}/{{ folder }}"  # type: ignore[index]
+    assert outcomes(fleet, ["app1"]) == [("app1", "installed")]
+    del fleet.hosts["app2"]["rechain_clients"]
+    fleet.hosts["app2"]["chainsmith_users"] = {"all": [CLIENT, "no-certificate"], "elsewhere": ["other"], "none": None}
+    message = fleet.roll_out(["app2"]).hosts[0].message
+    assert message.endswith(f"cert_dir ~{CLIENT}/.postgresql: there is no such user on this host")
+
+
+def test_a_wrong_vault_password_is_an_error_about_no_host(fleet: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was reached, and Ansible's own words say why."""
+    wrong = fleet.home / "wrong"
+    wrong.write_text("wrong\n")
+    monkeypatch.setenv("ANSIBLE_VAULT_PASSWORD_FILE", str(wrong))
+    result = fleet.roll_out(["app1"])
+    assert not result.is_done
+    with pytest.raises(RollOutFailed, match=r"(?i)decrypt"):
+        raise_for(result)
+
+
+def test_a_host_that_the_inventory_lacks_is_not_taken_for_done(fleet: Site) -> None:
+    """Ansible itself only warns."""
+    with pytest.raises(RollOutFailed, match="not reached: ghost"):
+        raise_for(fleet.roll_out(["ghost"]))
+
+
+def test_a_run_without_hosts_does_nothing(fleet: Site) -> None:
+    """It is done at once."""
+    started = time.monotonic()
+    assert fleet.roll_out([]).is_done
+    assert time.monotonic() - started < 0.5
+
+
+def test_the_time_limit_ends_ansible_and_tells_what_was_under_way(fleet: Site) -> None:
+    """The host that it worked on has failed, the next was not reached and is not begun later either."""
+    fleet.hosts["app1"]["rechain_clients"][0]["reload"] = "sleep 8"  # type: ignore[index]
+    result = fleet.roll_out(["app1", "app2"], timeout_s=4)
+    assert [each.outcome for each in result.hosts] == [Outcome.FAILED, Outcome.NOT_REACHED]
+    with pytest.raises(RollOutFailed, match=r"app1: .*did not end within 4 s.*; not reached: app2"):
+        raise_for(result)
+    _wait(lambda: not _processes("install.yml", str(fleet.root)), 30)
+    assert client_certificate(fleet, "app2") == fleet.old.client.chain_pem
+
+
+_SCRIPT = """
+import sys
+import tempfile
+from pathlib import Path
+from tasks.fleet.rollout import roll_out
+print("begin", flush=True)
+roll_out(Path(sys.argv[1]), "test", hosts=["app1", "app2"], claim=1, phase="overlap", timeout_s=60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_ansible_ends_with_the_run_that_started_it(fleet: Site, number: signal.Signals) -> None:
+    """Ctrl-C, an orderly end and a sudden one: nobody goes on to the next host."""
+    begun = fleet.home / "begun"
+    begun.unlink(missing_ok=True)
+    fleet.hosts["app1"]["rechain_clients"][0]["reload"] = f"touch {begun}; sleep 3"  # type: ignore[index]
+    fleet.write_inventory()
+    run = subprocess.Popen([sys.executable, "-c", _SCRIPT, str(fleet.root)], stderr=subprocess.DEVNULL)
+    _wait(begun.exists, 20)
+    run.send_signal(number)
+    assert run.wait(20) != 0
+    _wait(lambda: not _processes("install.yml", str(fleet.root)), 30)
+    assert client_certificate(fleet, "app2") == fleet.old.client.chain_pem
+
+
+_THEIRS = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - command: "true"
+      changed_when: "{{ does == 'change' }}"
+      tags: [certs]
+    - command: "false"
+      ignore_errors: true
+      changed_when: false
+      when: does == 'ignore'
+      tags: [certs]
+    - fail: {msg: "it broke on {{ inventory_hostname }}"}
+      when: does == 'fail'
+      tags: [certs]
+    - fail: {msg: another tag's}
+      tags: [other]
+  roles:
+    - {role: copies, tags: [certs]}
+"""
+
+
+@pytest.fixture
+def theirs(fleet: Site) -> Site:
+    """A repository with the users' own playbook, whose roles only their ansible.cfg can find."""
+    (fleet.root / "rollout_new_certs.yml").write_text(_THEIRS)
+    (fleet.root / "ansible.cfg").write_text("[defaults]\nroles_path = deep/down\n")
+    role = fleet.root / "deep" / "down" / "copies" / "tasks"
+    role.mkdir(parents=True)
+    task = {"copy": {"dest": "{{ target }}", "content": "{{ certs.client.app }}"}, "when": "target is defined"}
+    (role / "main.yml").write_text(yaml.safe_dump([task]))
+    for host, does in {"app1": "nothing", "app2": "ignore", "app3": "nothing", HOST: "change"}.items():
+        fleet.hosts[host]["does"] = does
+    return fleet
+
+
+def test_the_users_own_playbook_stands_in(theirs: Site) -> None:
+    """Their tags, their ansible.cfg, the certificates of the repository; per host what Ansible counted."""
+    target = theirs.home / "hosts" / "app1" / "copied.crt"
+    theirs.hosts["app1"]["target"] = str(target)
+    theirs.write_inventory()
+    playbook = Playbook(path="rollout_new_certs.yml", tags=("certs",))
+    result = roll_out(
+        theirs.root, ENVIRONMENT, hosts=["app1", "app2", HOST], claim=1, phase="overlap", batch=2, timeout_s=60,
+        settings_playbook=playbook,
+    )  # fmt: skip
+    assert [each.outcome.value for each in result.hosts] == ["installed", "unchanged", "installed"]
+    assert target.read_text() == theirs.new.client.chain_pem
+    assert client_certificate(theirs, "app2") == theirs.old.client.chain_pem
+
+
+def test_the_users_own_playbook_stops_where_it_fails(theirs: Site) -> None:
+    """A host that failed or did not answer ends it with its batch."""
+    theirs.hosts["app1"]["does"] = "fail"
+    theirs.hosts["app2"] = unreachable(theirs) | {"does": "nothing"}
+    theirs.write_inventory()
+    playbook = Playbook(path="rollout_new_certs.yml", tags=("certs",))
+    result = roll_out(
+        theirs.root, ENVIRONMENT, hosts=["app1", "app2", "app3"], claim=1, phase="overlap", batch=2, timeout_s=60,
+        settings_playbook=playbook,
+    )  # fmt: skip
+    assert [each.outcome.value for each in result.hosts] == ["failed", "unreachable", "not_reached"]
+    assert result.hosts[0].message == "it broke on app1"
+
+
+def test_the_line_that_deploys_a_phase_by_hand_does(theirs: Site, tmp_path: Path) -> None:
+    """Pasted into a shell elsewhere: ours installs, in order, and shows the hosts the claim; theirs is limited."""
+    theirs.write_inventory()
+    hosts = ["app3", "app1"]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
+    line = command_line(theirs.root, ENVIRONMENT, hosts, "overlap", claim=5)
+    ended = subprocess.run(line, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)  # noqa: S602
+    assert ended.returncode == 0, ended.stdout
+    assert re.findall(r"changed: \[(\w+)\]", ended.stdout) == hosts
+    assert "PRIVATE" not in ended.stdout + ended.stderr
+    assert outcomes(theirs, ["app1"], claim=4) == [("app1", "refused_claim")]
+    playbook = Playbook(path="rollout_new_certs.yml", tags=("certs",))
+    line = command_line(theirs.root, ENVIRONMENT, hosts, "overlap", settings_playbook=playbook)
+    assert line == (
+        f"cd {theirs.root} && ansible-playbook -i environments/test/hosts --limit app3,app1 --tags certs"
+        " rollout_new_certs.yml"
+    )
+
+
+class Search:
+    """Looks for key material, again and again, wherever a run could leave it.
+
+    Args:
+        needles: Texts that must not be found.
+        excluded: Where keys belong.
+    """
+
+    def __init__(self, needles: Iterable[str], excluded: Path) -> None:
+        self._needles = [needle.encode() for needle in needles]
+        self._excluded = excluded
+        self.found: set[str] = set()
+        self.looks = 0
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._go_on)
+
+    def __enter__(self) -> Search:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._end.set()
+        self._thread.join()
+        self.look()
+
+    def look(self) -> None:
+        """Look once into files, command lines and environments."""
+        places = [MEMORY, Path.home() / ".ansible", *TEMPORARY.glob("ansible*"), *TEMPORARY.glob("rechain*")]
+        files = [path for place in places if place.exists() for path in (place, *place.rglob("*"))]
+        shown = [path for part in ("cmdline", "environ") for path in Path("/proc").glob(f"[0-9]*/{part}")]
+        for path in [*files, *shown]:
+            try:
+                if path.is_file() and self._excluded not in path.parents:
+                    self._search(path, path.read_bytes())
+            except OSError:
+                continue  # it is gone, or not ours to read
+        self.looks += 1
+
+    def _search(self, path: Path, content: bytes) -> None:
+        if any(needle in content for needle in self._needles):
+            self.found.add(str(path))
+
+    def _go_on(self) -> None:
+        while not self._end.wait(0.1):
+            self.look()
+
+
+def needles(made: Site) -> list[str]:
+    """Lines of the keys that are rolled out, as they are in the vault and as base64 of that."""
+    lines = [line for key in (made.new.server.key_pem, made.new.client.key_pem) for line in key.splitlines()[1:-1]]
+    return [*lines, *(base64.b64encode(line.encode()).decode().rstrip("=") for line in lines)]
+
+
+@pytest.mark.parametrize("ends", ["done", "failed"])
+def test_no_key_is_anywhere_but_on_its_host(fleet: Site, ends: str) -> None:
+    """Not while it runs, not afterwards: no file in memory or in temporary places, no command line, no event."""
+    listing = fleet.home / "listing"
+    reload = f"sleep 1; find {MEMORY} -type f > {listing}" + ("" if ends == "done" else "; exit 1")
+    fleet.hosts["app1"]["rechain_clients"][0]["reload"] = reload  # type: ignore[index]
+    heard: list[str] = []
+    fleet.write_inventory()
+    with Search(needles(fleet), fleet.home) as search:
+        result = roll_out(
+            fleet.root, ENVIRONMENT, hosts=[HOST, "app1"], claim=1, phase="overlap", timeout_s=60,
+            on_event=lambda event: heard.append(repr(event)),
+        )  # fmt: skip
+    assert [each.is_done for each in result.hosts] == [True, ends == "done"]
+    assert search.looks > 5
+    assert not search.found
+    assert not [needle for needle in needles(fleet) if needle in "".join(heard) + repr(result)]
+    assert client_certificate(fleet, "app1") == fleet.new.client.chain_pem
+    during = [line for line in listing.read_text().splitlines() if "rechain-keys-" in line]
+    assert during
+    assert not [line for line in during if "job_events" in line or line.endswith(("/command", "/stdout"))]
+
+
+@pytest.mark.parametrize("place", ["memory", "ansible's", "command line", "environment"])
+def test_the_search_finds_a_key_in_every_place(fleet: Site, place: str) -> None:
+    """A search that can't fail proves nothing."""
+    needle = needles(fleet)[0]
+    directory = {"memory": MEMORY, "ansible's": Path.home() / ".ansible"}.get(place)
+    with Search([needle], fleet.home) as search:
+        if directory:
+            planted = directory / "planted" / "deep"
+            planted.mkdir(parents=True)
+            (planted / "file").write_text(f"x{needle}x")
+            search.look()
+            shutil.rmtree(planted.parent)
+        else:
+            shown = ([needle], {}) if place == "command line" else ([], {"KEY": needle})
+            with subprocess.Popen(
+                [sys.executable, "-c", "import time; time.sleep(20)", *shown[0]], env=shown[1]
+            ) as held:
+                time.sleep(0.2)
+                search.look()
+                held.kill()
+    assert search.found
+
+
+def test_ansible_gets_no_token_of_anybody_else(fleet: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen from a reload command on a local host; what is needed and what is named passes."""
+    seen = fleet.home / "environment"
+    for name in ("SLACK_TOKEN", "PREFECT_API_KEY", "MY_SCRIPT_NEEDS"):
+        monkeypatch.setenv(name, "sentinel")
+    monkeypatch.setenv("RECHAIN_ANSIBLE_ENVIRONMENT", "MY_SCRIPT_NEEDS")
+    fleet.hosts["app1"]["rechain_clients"][0]["reload"] = f"env > {seen}"  # type: ignore[index]
+    assert outcomes(fleet, ["app1"]) == [("app1", "installed")]
+    names = {line.split("=", 1)[0] for line in seen.read_text().splitlines()}
+    assert {"PATH", "ANSIBLE_VAULT_PASSWORD_FILE", "MY_SCRIPT_NEEDS"} <= names
+    assert not {"SLACK_TOKEN", "PREFECT_API_KEY"} & names
+    assert scrubbed_environment({"LC_ALL": "C", "X": "1"}) == {"LC_ALL": "C"}
+
+
+def test_what_other_programs_say_is_passed_on_without_keys(fleet: Site) -> None:
+    """A users' playbook may print anything."""
+    key = fleet.new.server.key_pem
+    assert redact(f"before {key}after") == "before (removed)\nafter"
+    assert not [line for line in key.splitlines()[1:-2] if line in redact("\n".join(key.splitlines()[1:]))]
+    assert redact("\x1b[0;31mplain words\x1b[0m") == "plain words"
+
+
+def _processes(*words: str) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        except OSError:
+            continue
+        if all(word in line for word in words):
+            found.append(line)
+    return found
+
+
+def _wait(condition: object, limit_s: float) -> None:
+    deadline = time.monotonic() + limit_s
+    assert callable(condition)
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
