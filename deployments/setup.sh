@@ -25,7 +25,7 @@ find_python() {
         complete "$candidate" && { echo "$candidate"; return; }
         incomplete=${incomplete:-$candidate}
     done
-    [ -z "$incomplete" ] && die "needs Python 3.11, 3.12 or 3.13 and ${PYTHON:-none in PATH} is one; name yours: make setup PYTHON=/path/to/python3"
+    [ -z "$incomplete" ] && die "Python 3.11, 3.12 or 3.13 is needed, and ${PYTHON:-python3 in PATH} is none of them; name yours: make setup PYTHON=/path/to/python3"
     version=$("$incomplete" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     die "$incomplete lacks its venv module; install it (Debian, Ubuntu: apt-get install python$version-venv)"
 }
