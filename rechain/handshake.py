@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -27,6 +27,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 _ROUNDS = 10  # a handshake takes three flights; more than ten means that nobody speaks
+_BUNDLES = 32  # a rotation has a handful; each is read once for all the leaves that are held against it
+_PEERS: dict[int, str] = {ssl.PROTOCOL_TLS_SERVER: "server", ssl.PROTOCOL_TLS_CLIENT: "client"}
 _UNKNOWN_CA = "unknown CA"
 _ALERTS = {  # what the refused peer reads, by X509_V_ERR_* (OpenSSL's ssl_x509err2alert)
     2: _UNKNOWN_CA,
@@ -120,7 +122,7 @@ def server_leaf_refused(server: Identity, own_pem: str, trusted_pem: str, server
         trusted_pem: The client's bundle (`sslrootcert`).
         server_name: The name that the client connects to.
     """
-    return _refusal(server, own_pem, None, trusted_pem, server_name)
+    return _refusal(ssl.PROTOCOL_TLS_SERVER, server, own_pem, trusted_pem, server_name)
 
 
 def client_leaf_refused(client: Identity, own_pem: str, trusted_pem: str) -> str | None:
@@ -131,7 +133,7 @@ def client_leaf_refused(client: Identity, own_pem: str, trusted_pem: str) -> str
         own_pem: The client's own bundle (`sslrootcert`); may be empty.
         trusted_pem: The server's bundle (`ssl_ca_file`).
     """
-    return _refusal(_stand_in(), trusted_pem, client, own_pem, None)
+    return _refusal(ssl.PROTOCOL_TLS_CLIENT, client, own_pem, trusted_pem, None)
 
 
 def verify_failure(code: int, message: str) -> str:
@@ -144,14 +146,13 @@ def verify_failure(code: int, message: str) -> str:
     return f"{_ALERTS.get(code, 'bad certificate')}: certificate verify failed: {message.rstrip('.')}"
 
 
-def _refusal(
-    server: Identity, server_trusts: str, client: Identity | None, client_trusts: str, server_name: str | None
-) -> str | None:
-    """Let two peers meet, of whom one verifies: the client when a server name is given, else the server."""
+def _refusal(side: int, identity: Identity, own_pem: str, trusted_pem: str, server_name: str | None) -> str | None:
+    """Let two peers meet: one presents an identity, the other one judges it and presents nothing of its own."""
     try:
-        serving = _context(ssl.PROTOCOL_TLS_SERVER, "server", server, server_trusts, verifies=server_name is None)
-        calling = _context(ssl.PROTOCOL_TLS_CLIENT, "client", client, client_trusts, verifies=server_name is not None)
-        _meet(serving, calling, server_name)
+        if side == ssl.PROTOCOL_TLS_SERVER:
+            _meet(_presenting(side, identity, own_pem), _judging(ssl.PROTOCOL_TLS_CLIENT, trusted_pem), server_name)
+        else:
+            _meet(_judging(ssl.PROTOCOL_TLS_SERVER, trusted_pem), _presenting(side, identity, own_pem), None)
     except _Unloadable as error:
         return str(error)
     except ssl.SSLCertVerificationError as error:
@@ -167,41 +168,59 @@ class _Unloadable(Exception):
     """A file that a peer can't load: PostgreSQL refuses the reload, libpq the connection."""
 
 
-def _context(
-    protocol: int, peer: str, identity: Identity | None, trusted_pem: str, *, verifies: bool
-) -> ssl.SSLContext:
-    """A context like PostgreSQL's or libpq's.
+def _presenting(side: int, identity: Identity, own_pem: str) -> ssl.SSLContext:
+    """The peer whose leaf is judged; it judges nobody, but its own bundle may complete its chain."""
+    context = _context(side)
+    if own_pem:
+        _load_bundle(context, side, own_pem)
+    _load_identity(context, side, identity)
+    return context
+
+
+@lru_cache(maxsize=_BUNDLES)
+def _judging(side: int, trusted_pem: str) -> ssl.SSLContext:
+    """The peer that judges by a bundle: a `verify-full` client, or a server that asks for a certificate."""
+    context = _context(side)
+    context.check_hostname = side == ssl.PROTOCOL_TLS_CLIENT
+    context.verify_mode = ssl.CERT_REQUIRED
+    _load_bundle(context, side, trusted_pem)
+    if side == ssl.PROTOCOL_TLS_SERVER:
+        _load_identity(context, side, _stand_in())
+    return context
+
+
+def _context(side: int) -> ssl.SSLContext:
+    """A context like PostgreSQL's or libpq's, that judges nobody yet.
 
     A bare SSLContext keeps OpenSSL's defaults; what Python has changed over its versions (VERIFY_X509_STRICT,
     VERIFY_X509_PARTIAL_CHAIN) is cleared. Python asks for security level 2, the default of Debian, Ubuntu, Red Hat
     and of OpenSSL since 3.2.
     """
-    context = ssl.SSLContext(protocol)
+    context = ssl.SSLContext(side)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_flags = ssl.VerifyFlags.VERIFY_X509_TRUSTED_FIRST
-    context.check_hostname = verifies and protocol == ssl.PROTOCOL_TLS_CLIENT
-    context.verify_mode = ssl.CERT_REQUIRED if verifies else ssl.CERT_NONE
-    if verifies or trusted_pem:
-        _load_bundle(context, peer, trusted_pem)
-    if identity:
-        _load_identity(context, peer, identity)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if side == ssl.PROTOCOL_TLS_SERVER:
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
     return context
 
 
-def _load_bundle(context: ssl.SSLContext, peer: str, pem: str) -> None:
+def _load_bundle(context: ssl.SSLContext, side: int, pem: str) -> None:
     try:
         with _anonymous_file(pem) as path:
             context.load_verify_locations(cafile=path)
     except ssl.SSLError as error:
-        raise _Unloadable(f"the {peer} can't load its bundle: {_words(error)}") from None
+        raise _Unloadable(f"the {_PEERS[side]} can't load its bundle: {_words(error)}") from None
 
 
-def _load_identity(context: ssl.SSLContext, peer: str, identity: Identity) -> None:
+def _load_identity(context: ssl.SSLContext, side: int, identity: Identity) -> None:
     try:
         with _anonymous_file(identity.chain_pem) as chain, _anonymous_file(identity.key_pem) as key:
             context.load_cert_chain(chain, key, password="")  # so that OpenSSL asks no terminal for one
     except (ssl.SSLError, ValueError) as error:
-        raise _Unloadable(f"the {peer} can't load its certificate and key: {_words(error)}") from None
+        raise _Unloadable(f"the {_PEERS[side]} can't load its certificate and key: {_words(error)}") from None
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Protocol
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from rechain.certificate import EMPTY, Bundle, LeafChain, public_key_digest
+from rechain.certificate import EMPTY, Bundle, Certificate, LeafChain, public_key_digest
 from rechain.generation import PrivateKeys, Side
 from rechain.handshake import Identity, client_leaf_refused, server_leaf_refused
 
@@ -48,6 +48,7 @@ class HandshakeJudge:
     def __init__(self, keys: Mapping[int, PrivateKeys], fallback: Judge | None = None) -> None:
         self._keys = dict(keys)
         self._fallback = fallback
+        self._found: dict[str, str | None] = {}
 
     def __repr__(self) -> str:
         return f"HandshakeJudge(generations {sorted(self._keys)})"
@@ -65,8 +66,11 @@ class HandshakeJudge:
         return self._fallback.client_leaf(name, chain, trusted, own) if self._fallback else _NOT_OURS
 
     def _key(self, side: Side, name: str, chain: LeafChain) -> str | None:
-        """The key that fits a leaf, whichever generation holds it."""
-        return next((key for key in self._held(side, name) if _fits(key, chain.leaf.public_key)), None)
+        """The key that fits a leaf, whichever generation holds it; looked for once, because parsing keys is slow."""
+        leaf = chain.leaf
+        if leaf.fingerprint not in self._found:
+            self._found[leaf.fingerprint] = next((key for key in self._held(side, name) if _fits(key, leaf)), None)
+        return self._found[leaf.fingerprint]
 
     def _held(self, side: Side, name: str) -> Iterator[str]:
         held = (keys.of(side).get(name) for keys in self._keys.values())
@@ -76,9 +80,9 @@ class HandshakeJudge:
 _NOT_OURS = "not judged: its private key is not ours, and no other judge was given"
 
 
-def _fits(key_pem: str, public_key: str) -> bool:
+def _fits(key_pem: str, leaf: Certificate) -> bool:
     try:
         key = load_pem_private_key(key_pem.encode("utf-8"), None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm):  # unreadable, encrypted or of an unknown kind: not usable
         return False
-    return public_key_digest(key.public_key()) == public_key
+    return public_key_digest(key.public_key()) == leaf.public_key

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rechain.certificate import EMPTY, Bundle, LeafChain
-from rechain.certs import compose
+from rechain.certificate import EMPTY, Bundle, LeafChain, merge
+from rechain.certs import Rotating, compose
 from rechain.errors import ProofRefused
 from rechain.fleet import Fleet
-from rechain.generation import Side
+from rechain.generation import Generation, Side
 from rechain.phase import Phase
 from rechain.prover import HandshakeJudge, Proof, Step, prove
 from tests.chains import CLIENT_AUTH, SERVER_AUTH, Shape, make_rotating
@@ -205,6 +205,33 @@ def test_the_server_name_must_be_the_leaf_s() -> None:
     judge = HandshakeJudge({1: keys[1], 2: replace(keys[2], servers=theirs)})
     with pytest.raises(ProofRefused, match="not valid for 'db1'"):
         prove(make_fleet({"db1": CLIENTS}), swapped, STEPS, judge)
+
+
+def test_a_leaf_that_comes_alone_is_completed_by_its_presenter() -> None:
+    """A server sends the intermediate that it finds in its own bundle; in the wrong one, nobody finds it."""
+    rotating, keys = make_rotating(("db1",), CLIENTS)
+    fleet, judge = make_fleet({"db1": CLIENTS}), HandshakeJudge(keys)
+    assert prove(fleet, _alone(rotating, completes=True), STEPS, judge).states
+    with pytest.raises(ProofRefused, match="unable to get local issuer certificate"):
+        prove(fleet, _alone(rotating, completes=False), STEPS, judge)
+
+
+def _alone(rotating: Rotating, *, completes: bool) -> Rotating:
+    """Server leaves without intermediates; clients trust the root alone, and servers' bundle may hold all."""
+    return replace(
+        rotating, current=_bare(rotating.current, completes=completes), next=_bare(rotating.next, completes=completes)
+    )
+
+
+def _bare(generation: Generation, *, completes: bool) -> Generation:
+    root = generation.server_bundle.certificates[-1]
+    more = generation.server_bundle if completes else EMPTY
+    return replace(
+        generation,
+        servers={name: LeafChain(chain.leaf, ()) for name, chain in generation.servers.items()},
+        server_bundle=Bundle((root,)),
+        client_bundle=merge(generation.client_bundle, more),
+    )
 
 
 def test_compose_is_what_is_proven() -> None:
