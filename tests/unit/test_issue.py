@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import NameOID
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rechain.certificate import Certificate, public_key_digest
@@ -21,6 +21,8 @@ from rechain.spec import ChainSpec, KeyType
 from tests.specs import PGVILLAGE, parse, small
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 654321, tzinfo=UTC)
+
+STEADY = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 def keys(count: int) -> list[PrivateKey]:
@@ -159,6 +161,7 @@ def test_validity_begins_five_minutes_ago_and_lasts_as_the_spec_says() -> None:
         assert certificate(place).not_valid_after_utc == begin + timedelta(days=days)
 
 
+@STEADY
 @given(st.integers(1, 1825))
 def test_no_leaf_outlives_its_issuer(age_days: int) -> None:
     """A leaf that is issued late in its intermediate's life ends with it."""

@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rechain.errors import SpecError
 from rechain.spec import KeyType, digest, parse_spec
 from rechain.usages import JAVA_KEY_USAGES
 from tests.specs import PGVILLAGE, WHERE, no_hosts, parse, small
+
+STEADY = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 def test_pgvillages_own_spec_is_read() -> None:
@@ -225,6 +227,7 @@ _KEYS = ["subject", "intermediates", "key", "lifetime", "root_lifetime", "tmpdir
 _SIDE_KEYS = ["servers", "clients", "key", "lifetime", "keyUsages", "extendedKeyUsages", "name"]
 
 
+@STEADY
 @given(st.dictionaries(st.sampled_from(_KEYS), _YAML), st.dictionaries(st.sampled_from(_SIDE_KEYS), _YAML))
 def test_whatever_yaml_holds_is_a_spec_or_a_refusal_in_one_line(top: dict[str, Any], side: dict[str, Any]) -> None:
     """No value in any place crashes the parser."""

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from rechain.errors import SpecError
 from rechain.subject import parse_subject
 
+STEADY = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 _TEXT = st.text(st.characters(exclude_categories=("C", "Z"), exclude_characters="\\"), min_size=1, max_size=30)
 
 
@@ -114,6 +115,7 @@ def test_what_no_name_can_hold_is_refused_in_one_line(value: Any, message: str) 
     assert "\n" not in str(refusal.value)
 
 
+@STEADY
 @given(st.dictionaries(st.sampled_from(["ST", "L", "O", "OU", "STREET"]), _TEXT))
 def test_escaped_values_come_through_unchanged(values: dict[str, str]) -> None:
     """With its slashes and pluses escaped, any text is just that text, and nothing is smuggled."""
@@ -121,6 +123,7 @@ def test_escaped_values_come_through_unchanged(values: dict[str, str]) -> None:
     assert [value for _, value in attributes(escaped)] == [*values.values(), "db1"]
 
 
+@STEADY
 @given(_TEXT, st.lists(st.tuples(st.sampled_from(["street", "OU", "postalCode"]), _TEXT), max_size=4))
 def test_smuggling_is_the_same_as_writing_it_out(first: str, smuggled: list[tuple[str, str]]) -> None:
     """Values joined into one string give the attributes that were joined."""
@@ -129,6 +132,7 @@ def test_smuggling_is_the_same_as_writing_it_out(first: str, smuggled: list[tupl
     assert [value for _, value in attributes({"O": joined})] == [first, *(text for _, text in smuggled), "db1"]
 
 
+@STEADY
 @given(st.one_of(st.text(), st.dictionaries(st.text(), st.one_of(st.none(), st.booleans(), st.integers(), st.text()))))
 def test_any_other_text_is_a_name_or_a_refusal(value: Any) -> None:
     """Nothing that YAML can hold crashes the parser, and a refusal is one line."""
