@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +19,7 @@ MARKER = "lab.json"
 REPOSITORY = "repo"
 PASSWORD = "vault-password"  # noqa: S105  # the name of its file
 _PREFIX = "rechain-lab-"
+_ORIGIN = "origin.json"
 _SERVER_SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)  # PostgreSQL's fast and immediate shutdown, then none
 _PARENT = Path("/var/tmp")  # noqa: S108  # as root the servers' user must be able to enter it; mkdtemp names it
 
@@ -26,17 +28,19 @@ def make_directory(state: Path, parent: Path | None = None) -> Path:
     """Make the hosts' directory and the marker that names it, before anything is started there."""
     state.mkdir(parents=True, exist_ok=True)
     default = _PARENT if _PARENT.is_dir() else Path(tempfile.gettempdir())
+    _sweep(parent or default)
     directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent or default)).resolve()
     directory.chmod(0o755)
-    _write(state, {"schema": 1, "directory": str(directory), "owner": _self(), "programs": []})
+    _write(state / MARKER, {"schema": 1, "directory": str(directory), "programs": []})
+    _write(directory / _ORIGIN, {"marker": str((state / MARKER).resolve()), "owner": _self()})
     return directory
 
 
 def record(state: Path, program: Process) -> None:
     """Add a program to the marker."""
-    marker = _read(state)
+    marker = _read(state / MARKER)
     programs = [*marker.get("programs", []), asdict(program)]  # type: ignore[misc]  # a list by what _write wrote
-    _write(state, {**marker, "programs": programs})
+    _write(state / MARKER, {**marker, "programs": programs})
 
 
 def is_there(state: Path) -> bool:
@@ -52,14 +56,12 @@ def end(state: Path) -> bool:
     """
     if not is_there(state):
         return False
-    marker = _read(state)
+    marker = _read(state / MARKER)
     for program in marker["programs"]:  # type: ignore[attr-defined]
         finish(Process(**program))
     directory = Path(str(marker["directory"]))
     if directory.is_dir() and directory.name.startswith(_PREFIX):
-        for data in directory.glob("*/data"):
-            _end_server(data)
-        shutil.rmtree(directory)
+        _end_hosts(directory)
     (state / MARKER).unlink()
     return True
 
@@ -83,6 +85,28 @@ def clear(state: Path) -> None:
             journal.with_suffix(suffix).unlink(missing_ok=True)
 
 
+def _sweep(parent: Path) -> None:
+    """End our own labs whose owner was killed and whose marker was removed with its directory: nobody else would."""
+    for directory in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError, LabError):  # another sweeps too, or it was just ended: then there is nothing to do
+            if _is_lost(directory / _ORIGIN):
+                _end_hosts(directory)
+
+
+def _is_lost(origin: Path) -> bool:
+    if origin.stat().st_uid != os.geteuid():
+        return False
+    told = _read(origin)
+    owner = Process(**told["owner"])  # type: ignore[arg-type]  # a mapping by what _write wrote
+    return not owner.lives() and not Path(str(told["marker"])).exists()
+
+
+def _end_hosts(directory: Path) -> None:
+    for data in directory.glob("*/data"):
+        _end_server(data)
+    shutil.rmtree(directory)
+
+
 def _end_server(data: Path) -> None:
     try:
         pid = int((data / "postmaster.pid").read_text("utf-8").split("\n", 1)[0])
@@ -101,8 +125,7 @@ def _self() -> dict[str, int]:
     return asdict(own) if own else {}
 
 
-def _read(state: Path) -> dict[str, object]:
-    path = state / MARKER
+def _read(path: Path) -> dict[str, object]:
     try:
         marker: dict[str, object] = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -110,7 +133,7 @@ def _read(state: Path) -> dict[str, object]:
     return marker
 
 
-def _write(state: Path, marker: dict[str, object]) -> None:
-    fresh = state / f"{MARKER}.new"
-    fresh.write_text(json.dumps(marker, indent=2) + "\n", "utf-8")
-    fresh.replace(state / MARKER)
+def _write(path: Path, content: dict[str, object]) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+    fresh.replace(path)
