@@ -90,6 +90,13 @@ def foreign_cas(certs: Certs, generations: Iterable[Generation]) -> ForeignCAs:
     )
 
 
+def foreign_issuers(foreign: ForeignCAs) -> tuple[Certificate, ...]:
+    """The foreign CAs that clients log in under: those in the client bundle with no other foreign CA below them."""
+    authorities = foreign.client.certificates
+    above = {ca.issuer for ca in authorities if not ca.is_self_issued}
+    return tuple(ca for ca in authorities if ca.subject not in above)
+
+
 def _unknown(deployed: Bundle, generations: Iterable[Generation], side: Side) -> Bundle:
     known = {fingerprint for generation in generations for fingerprint in generation.bundle(side).fingerprints}
     return Bundle(tuple(certificate for certificate in deployed.certificates if certificate.fingerprint not in known))

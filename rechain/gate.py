@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from rechain.certs import ForeignCAs, foreign_issuers
 from rechain.fleet import Fleet
 from rechain.generation import Generation
 from rechain.rotation import Approval, Gate, Rotation
@@ -61,15 +62,19 @@ class SessionEvidence:
     unreadable: tuple[str, ...] = ()
 
 
-def external_trust(fleet: Fleet) -> tuple[Waiting, ...]:
-    """Before any server leaf moves, each external client's owner must say that its bundle holds the next chain."""
+def external_trust(fleet: Fleet, foreign: ForeignCAs) -> tuple[Waiting, ...]:
+    """Before any server leaf moves, everybody else's bundle must hold the next server chain, on its owner's word.
+
+    The others are external clients, and whoever logs in under a foreign CA: nobody here knows their names.
+    """
+    names = [*fleet.external_clients, *(ca.common_name or ca.subject for ca in foreign_issuers(foreign))]
     return tuple(
         Waiting(
             Gate.EXTERNAL_TRUST,
-            client,
-            f"the owner of {client} has not confirmed that its sslrootcert holds the new server chain",
+            name,
+            f"the owner of {name} has not confirmed that its sslrootcert holds the new server chain",
         )
-        for client in fleet.external_clients
+        for name in names
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from rechain.certificate import Certificate
-from rechain.certs import Certs, Rotating, compose
+from rechain.certs import Certs, ForeignCAs, Rotating, compose, foreign_issuers
 from rechain.fleet import Fleet, Host
 from rechain.phase import Phase, path
 
@@ -88,7 +88,7 @@ def plan(fleet: Fleet, rotating: Rotating, start: Phase, target: Phase, notes: I
         environment=fleet.environment,
         strategy="minimal-impact",
         steps=tuple(step for step in steps if step.changes),
-        tell=tuple(_advice(fleet)),
+        tell=tuple(_advice(fleet, rotating.foreign)),
         notes=tuple(notes),
     )
 
@@ -139,7 +139,10 @@ def _reloads(fleet: Fleet, changed: Iterable[FileChange]) -> Iterable[str]:
                 yield f"{host.name}: {client.reload}"
 
 
-def _advice(fleet: Fleet) -> Iterable[str]:
+def _advice(fleet: Fleet, foreign: ForeignCAs) -> Iterable[str]:
+    for authority in foreign_issuers(foreign):
+        name = authority.common_name or authority.subject
+        yield f"{name} (a foreign CA): its users must add the new server chain to sslrootcert when overlap is reached"
     for client in fleet.external_clients:
         yield (
             f"{client}: add the new server chain to sslrootcert when phase overlap is reached; "

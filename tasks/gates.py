@@ -49,7 +49,7 @@ def _about_clients(
 ) -> tuple[Waiting, ...]:
     window = state.settings.gates.window_s if window_s is None else window_s
     if leaving is Phase.OVERLAP and phase is Phase.SERVERS:
-        return gate.external_trust(state.fleet)
+        return gate.external_trust(state.fleet, state.foreign)
     if leaving is Phase.CLIENTS and phase is Phase.RETIRED:
         return gate.clients(state.fleet, state.rotating.current, state.rotating.next, _seen(state, window))
     if leaving is Phase.OVERLAP and phase is Phase.ISSUED:

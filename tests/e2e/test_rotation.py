@@ -32,12 +32,14 @@ def test_a_rotation_loses_no_login_and_keeps_its_gates_shut_until_there_is_evide
     watcher = lab.run_watcher(identities=[*lab.identities, foreign.identity])
 
     first = desk.refresh(expect=WAITING)
-    assert first["resting_phase"] == "overlap"
-    assert _gates(first) == {("external-trust", EXTERNAL)}
+    assert first["resting_phase"] == "overlap", first["waiting_for"]
+    assert _gates(first) == {("external-trust", EXTERNAL), ("external-trust", "Elders BV")}
+    foreign.install_bundle()
+    desk.approve("external-trust", client="Elders BV")
     desk.trust()
 
     second = desk.refresh(expect=WAITING)
-    assert second["resting_phase"] == "clients"
+    assert second["resting_phase"] == "clients", second["waiting_for"]
     assert {client for _, client in _gates(second)} == {EXTERNAL}
     told = " ".join(one["reason"] for one in second["waiting_for"])
     old_serial = _serial(desk)
@@ -57,7 +59,7 @@ def test_a_rotation_loses_no_login_and_keeps_its_gates_shut_until_there_is_evide
     assert [phase["name"] for phase in last["phases"]] == ["issued", "overlap", "servers", "clients", "retired"]
     assert last["canary"]["failed"] == 0
 
-    assert "unknown ca" in log_in(retired, lab.endpoints[0]).error
+    assert "unknown ca" in str(log_in(retired, lab.endpoints[0]).error)
     back = desk.json("rollback", ENVIRONMENT, "--yes")
     assert back["resting_phase"] == "clients"
     assert all(log_in(retired, endpoint).ok for endpoint in lab.endpoints), "the previous generation logs in again"
