@@ -34,14 +34,15 @@ def main() -> None:
         if options.leaves:
             _many_leaves(work, options.leaves, options.workers)
             return
-        _aims(work, options.rounds, options.workers)
+        if options.rounds:
+            _aims(work, options.rounds, options.workers)
         if options.chainsmith_rounds:
             _beside_chainsmith(work, options.chainsmith_rounds, options.workers)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.generate", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15, help="rounds at RSA 2048 (15)")
+    parser.add_argument("--rounds", type=int, default=15, help="rounds at RSA 2048 (15); 0 for none")
     parser.add_argument("--chainsmith-rounds", type=int, default=1, help="rounds at RSA 4096, minutes each; 0 for none")
     parser.add_argument("--workers", type=int, default=2, help="key processes, as many as there are cores (2)")
     parser.add_argument("--leaves", type=int, default=0, help="only issue this many leaves, once")
@@ -119,7 +120,8 @@ def _chainsmith(work: Path, spec: Path) -> list[Contender]:
     """Chainsmith from the package index, as a program; without it when it can't be installed."""
     environment = work / "chainsmith"
     venv.create(environment, with_pip=True)
-    pip = [str(environment / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
+    python = str(environment / "bin" / "python")
+    pip = [python, "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     try:
         subprocess.run([*pip, "PyYAML"], check=True, timeout=300)
         # It pins a PyYAML that newer Pythons can't build.
@@ -127,7 +129,8 @@ def _chainsmith(work: Path, spec: Path) -> list[Contender]:
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         _show(f"chainsmith is not measured: {error}\n")
         return []
-    run = f"rm -rf out && mkdir out && {environment / 'bin' / 'chainsmith'} -c {spec} -t out -C out/certs -p out/keys"
+    out, program = work / "out", environment / "bin" / "chainsmith"
+    run = f"rm -rf {out} && mkdir {out} && {program} -c {spec} -t {out} -C {out}/certs -p {out}/keys"
     return [Contender(_CHAINSMITH, ("sh", "-c", run), work)]
 
 
