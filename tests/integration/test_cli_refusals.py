@@ -1,0 +1,147 @@
+"""Must-show row 11 at the command line: exit 2, one line that says where, what and the fix, nothing changed on disk."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rechain.generation import PrivateKeys
+from tasks.repository.certs_yaml import read_keys, render_certs, render_keys
+from tasks.repository.vault import encrypt, read_vault
+from tests.chains import Shape, make_chain
+from tests.environments import CLIENTS, SERVERS, Environment, certs_of, tree
+
+_RECHAIN = Path(sys.executable).with_name("rechain")
+_SPEC = """\
+subject: {CN: postgres, O: Acme}
+intermediates:
+  - name: server
+    servers: {pg1: [192.0.2.1], pg2: [192.0.2.2]}
+  - name: client
+    clients: [postgres]
+    extendedKeyUsages: [serverAuth]
+"""
+
+
+def _run(environment: Environment, *arguments: str) -> str:
+    """Run a command that must be refused; its one line."""
+    before = tree(environment.root)
+    done = subprocess.run(
+        [str(_RECHAIN), *arguments, "--repo", str(environment.root)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "PREFECT_LOGGING_LEVEL": "CRITICAL"},
+        check=False,
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "PRIVATE KEY" not in done.stderr
+    assert done.stderr.rstrip().endswith(")"), "the fix stands in brackets at the end"
+    assert tree(environment.root) == before
+    return done.stderr
+
+
+def _unreadable(environment: Environment) -> None:
+    environment.certs.unlink()
+    environment.certs.mkdir()
+
+
+def _empty(environment: Environment) -> None:
+    environment.certs.write_text("")
+
+
+def _not_yaml(environment: Environment) -> None:
+    environment.certs.write_text("certs: [unclosed\n  - : {")
+
+
+def _key_missing(environment: Environment) -> None:
+    keys = read_keys(read_vault(environment.vault), "vault")
+    kept = dict(list(keys.servers.items())[1:])
+    text = render_keys("", PrivateKeys(servers=kept, clients=keys.clients))
+    environment.vault.write_text(encrypt(text))
+
+
+def _key_of_another(environment: Environment) -> None:
+    keys = read_keys(read_vault(environment.vault), "vault")
+    names = list(keys.servers)
+    swapped = {names[0]: keys.servers[names[1]], names[1]: keys.servers[names[0]]}
+    environment.vault.write_text(encrypt(render_keys("", PrivateKeys(servers=swapped, clients=keys.clients))))
+
+
+def _wrong_password(environment: Environment) -> None:
+    Path(os.environ["ANSIBLE_VAULT_PASSWORD_FILE"]).write_text("not the password\n")
+
+
+def _expired_ca(environment: Environment) -> None:
+    chain = make_chain(1, SERVERS, CLIENTS, Shape(expired=frozenset({"root", "server_ca", "client_ca"})))
+    environment.certs.write_text(render_certs("", certs_of(chain)))
+
+
+def _unclear_spec(environment: Environment) -> None:
+    (environment.root / "config").mkdir(exist_ok=True)
+    (environment.root / "config" / f"chainsmith_{environment.name}.yml").write_text(_SPEC)
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (_unreadable, "certs.yml"),
+        (_empty, "certs.yml"),
+        (_not_yaml, "certs.yml"),
+        (_key_missing, "certs.vault.yml"),
+        (_key_of_another, "key"),
+        (_wrong_password, "password"),
+        (_expired_ca, "expired"),
+        (_unclear_spec, "clientAuth"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value).lstrip("_"),
+)
+def test_bad_input_is_refused_in_one_line(
+    environment: Environment, damage: Callable[[Environment], None], told: str
+) -> None:
+    """Whatever is wrong with the repository, `generate` and `plan` say where, what and the fix, and change nothing."""
+    if damage is not _unclear_spec:
+        _good_spec(environment)
+    damage(environment)
+    assert told in _run(environment, "generate", environment.name)
+
+
+def test_an_unknown_environment_is_answered_with_the_known_ones(environment: Environment) -> None:
+    """The line names the environments that there are."""
+    assert environment.name in _run(environment, "status", "prod")
+
+
+def test_refresh_refuses_as_generate_does(
+    environment: Environment, prefect_api: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The flow's refusal is the same one line, without Prefect's traceback."""
+    for name, value in prefect_api.items():
+        monkeypatch.setenv(name, value)
+    _good_spec(environment)
+    _key_of_another(environment)
+    assert "key" in _run(environment, "refresh", environment.name, "--yes")
+
+
+def test_a_wrong_option_is_one_line_and_exit_2(environment: Environment) -> None:
+    """Wrong use is refused like wrong input."""
+    done = subprocess.run(
+        [str(_RECHAIN), "status", environment.name, "--colour"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "--colour" in done.stderr
+
+
+def _good_spec(environment: Environment) -> None:
+    (environment.root / "config").mkdir(exist_ok=True)
+    spec = _SPEC.replace("    extendedKeyUsages: [serverAuth]\n", "")
+    (environment.root / "config" / f"chainsmith_{environment.name}.yml").write_text(spec)
