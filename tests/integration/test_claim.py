@@ -112,7 +112,7 @@ def test_a_rival_that_appears_during_the_push_makes_one_yield(
     script = f"import tests.integration.test_claim as t; t._take(t.Path({str(shared.anna)!r}), t.ANNA)"
     hook.write_text(f"#!/bin/sh\nrm -f {hook}\ncd {PROJECT} && {sys.executable} -c {script!r} >&2\n")
     hook.chmod(0o755)
-    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT), prepend=os.pathsep)
     with pytest.raises(ClaimRefused, match=f"{ANNA} acts on it"):
         _take(shared.bert, BERT)
     assert _pushed(shared).claim is not None
