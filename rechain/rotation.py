@@ -92,7 +92,7 @@ class Rotation:
         last_claim: Highest claim number ever used.
         claim: Who moves it now; None when nobody does.
         intent: The file change under way; None when there is none.
-        approvals: Given for this rotation; emptied when it ends.
+        approvals: Given at this resting point; a word for one gate must not open another, so each move ends them.
         delivered: Whether external clients may hold the next generation's leaves: since `clients` was first begun.
     """
 
@@ -154,14 +154,15 @@ def replacing(rotation: Rotation) -> Rotation:
 
 
 def reached(rotation: Rotation, now: datetime) -> Rotation:
-    """Record that the phase under way has been verified and is now the resting point.
+    """Record that the phase under way has been verified and is now the resting point; approvals end with the move.
 
     Raises:
         TransitionRefused: No phase is under way.
     """
     if rotation.target is None:
         raise TransitionRefused("rotation.yml", "no phase is under way", "start one with `rechain refresh`")
-    arrived = replace(rotation, phase=rotation.target, target=None, reached_at=now)
+    delivered = rotation.delivered and rotation.target is not Phase.ISSUED
+    arrived = replace(rotation, phase=rotation.target, target=None, reached_at=now, approvals=(), delivered=delivered)
     return ended(arrived) if arrived.phase is Phase.RETIRED else arrived
 
 

@@ -24,7 +24,8 @@ def prove_steps(ref: EnvironmentRef, start: Phase, target: Phase) -> Proof:
     """
     state = observe(ref)
     keys = {number: _keys(ref, number) for number in (state.rotating.current.number, state.rotating.next.number)}
-    steps = tuple(pairwise((start, *path(start, target))))
+    begun = ((start, state.rotation.target),) if state.rotation.target not in (None, start) else ()
+    steps = (*pairwise((start, *path(start, target))), *begun)  # hosts may be in the mix that a killed run left
     return prove(state.fleet, state.rotating, steps, HandshakeJudge(keys, fallback=OpensslJudge()))
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from lab.environment import ENVIRONMENT
+from lab.environment import ENVIRONMENT, EXTERNAL
 from lab.watch import summarise
-from tests.plugins.desk import Desk
+from tests.plugins.desk import WAITING, Desk
 
 
 @pytest.mark.timeout(900)
@@ -25,6 +25,9 @@ def test_every_phase_can_be_walked_back_without_a_failed_login(new_desk: Callabl
         desk.to_phase(phase)
         assert desk.status()["phase"] == phase
         if phase == "clients":
+            waits = desk.json("rollback", ENVIRONMENT, "--yes", expect=WAITING)
+            assert waits["resting_phase"] == "overlap"
+            assert {one["client"] for one in waits["waiting_for"]} == {EXTERNAL}
             desk.approve("clients")
         walked = desk.json("rollback", ENVIRONMENT, "--yes")
         assert walked["resting_phase"] == "issued"

@@ -33,9 +33,9 @@ def test_a_rotation_loses_no_login_and_keeps_its_gates_shut_until_there_is_evide
 
     first = desk.refresh(expect=WAITING)
     assert first["resting_phase"] == "overlap", first["waiting_for"]
-    assert _gates(first) == {("external-trust", EXTERNAL), ("external-trust", "Elders BV")}
+    assert _gates(first) == {("external-trust", EXTERNAL), ("external-trust", "Elders BV root")}
     foreign.install_bundle()
-    desk.approve("external-trust", client="Elders BV")
+    desk.approve("external-trust", client="Elders BV root")
     desk.trust()
 
     second = desk.refresh(expect=WAITING)
