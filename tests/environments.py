@@ -67,11 +67,11 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """Two clones of one remote: Anna's and Bert's."""
+    """Two clones of one remote: the first clone's and the second clone's."""
 
     remote: Path
-    anna: Path
-    bert: Path
+    ours: Path
+    theirs: Path
 
 
 def make_environment(root: Path, *, vault: str | None = None) -> Environment:

@@ -35,7 +35,7 @@ from tasks.repository.settings import read_settings
 from tests.chains import NOW
 from tests.environments import ISSUED, Environment, Shared, files_in, git, sealed, tree
 
-ANNA, BERT = "anna@laptop:11:1", "bert@jumphost:22:2"
+ANNA, BERT = "ours@laptop:11:1", "theirs@jumphost:22:2"
 BRANCH = "rechain/acc-g2"
 PROJECT = Path(__file__).parents[2]
 
@@ -58,21 +58,21 @@ def _pushed(shared: Shared, branch: str = BRANCH) -> Rotation:
 
 def test_a_claim_is_pushed_before_it_counts(shared: Shared) -> None:
     """It is a commit on the rotation's branch, made without leaving the branch that the person is on."""
-    claim = _take(shared.anna, ANNA)
+    claim = _take(shared.ours, ANNA)
     assert claim == Claim(1, ANNA, Direction.REFRESH, Phase.RETIRED, NOW, NOW + LIFETIME)
-    assert _pushed(shared).claim == read_rotation(shared.anna, "acc").claim == claim
-    assert git(shared.anna, "branch", "--show-current") == "dev\n"
+    assert _pushed(shared).claim == read_rotation(shared.ours, "acc").claim == claim
+    assert git(shared.ours, "branch", "--show-current") == "dev\n"
     assert git(shared.remote, "log", "-1", "--format=%s", BRANCH) == f"Claim claim 1: refresh to retired by {ANNA}\n"
 
 
 def test_the_second_of_two_clones_is_refused_and_changes_nothing(shared: Shared) -> None:
     """Must-show row 12: it is told who acts, and its files and the remote stay as they were."""
-    _take(shared.anna, ANNA)
-    before, pushed = tree(shared.bert), git(shared.remote, "rev-parse", BRANCH)
+    _take(shared.ours, ANNA)
+    before, pushed = tree(shared.theirs), git(shared.remote, "rev-parse", BRANCH)
     with pytest.raises(ClaimRefused, match=f"acc: {ANNA} acts on it .refresh to retired, claim 1") as caught:
-        _take(shared.bert, BERT)
+        _take(shared.theirs, BERT)
     assert "\n" not in str(caught.value)
-    assert tree(shared.bert) == before
+    assert tree(shared.theirs) == before
     assert git(shared.remote, "rev-parse", BRANCH) == pushed
 
 
@@ -86,121 +86,123 @@ def test_of_two_at_the_same_instant_at_most_one_is_accepted(shared: Shared) -> N
             return refused
 
     with ThreadPoolExecutor() as pool:
-        results = list(pool.map(attempt, (shared.anna, shared.bert), (ANNA, BERT)))
+        results = list(pool.map(attempt, (shared.ours, shared.theirs), (ANNA, BERT)))
     accepted = [result for result in results if isinstance(result, Claim)]
     assert len(accepted) == 1
     assert _pushed(shared).claim == accepted[0]
-    loser = shared.bert if accepted[0].owner == ANNA else shared.anna
+    loser = shared.theirs if accepted[0].owner == ANNA else shared.ours
     assert read_rotation(loser, "acc") == ISSUED
 
 
 def test_two_generations_branches_do_not_let_two_act(shared: Shared) -> None:
     """A refresh to generation 3 and a rollback on generation 2's branch push to different branches: one is refused."""
-    _take(shared.anna, ANNA)
-    write_rotation(shared.bert, "acc", replace(ISSUED, next=3, last_generation=3))
+    _take(shared.ours, ANNA)
+    write_rotation(shared.theirs, "acc", replace(ISSUED, next=3, last_generation=3))
     with pytest.raises(ClaimRefused, match=ANNA):
-        _take(shared.bert, BERT)
+        _take(shared.theirs, BERT)
     assert git(shared.remote, "branch", "--list", "rechain/acc-g3") == ""
 
 
 def test_a_rival_that_appears_during_the_push_makes_one_yield(
     shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
-    """Anna pushes to another branch between Bert's look and Bert's push: Bert sees her afterwards and steps back."""
-    write_rotation(shared.bert, "acc", replace(ISSUED, next=3, last_generation=3))
-    hook = shared.bert / ".git" / "hooks" / "pre-push"  # runs after Bert has looked, before his push arrives
-    script = f"import tests.integration.test_claim as t; t._take(t.Path({str(shared.anna)!r}), t.ANNA)"
+    """A push to another branch between the other clone's look and its push is seen afterwards: it steps back."""
+    write_rotation(shared.theirs, "acc", replace(ISSUED, next=3, last_generation=3))
+    hook = (
+        shared.theirs / ".git" / "hooks" / "pre-push"
+    )  # runs after the second clone has looked, before its push arrives
+    script = f"import tests.integration.test_claim as t; t._take(t.Path({str(shared.ours)!r}), t.ANNA)"
     hook.write_text(f"#!/bin/sh\nrm -f {hook}\ncd {PROJECT} && {sys.executable} -c {script!r} >&2\n")
     hook.chmod(0o755)
     monkeypatch.setenv("PYTHONPATH", str(PROJECT), prepend=os.pathsep)
     with pytest.raises(ClaimRefused, match=f"{ANNA} acts on it"):
-        _take(shared.bert, BERT)
+        _take(shared.theirs, BERT)
     assert _pushed(shared).claim is not None
     assert _pushed(shared, "rechain/acc-g3").claim is None
-    assert read_rotation(shared.bert, "acc").claim is None
+    assert read_rotation(shared.theirs, "acc").claim is None
 
 
 def test_taking_over_needs_a_person_s_word_and_the_latest_state(shared: Shared) -> None:
     """Expired or not, a claim of another machine is taken only with --take-over; the number grows."""
-    first = _take(shared.anna, ANNA)
-    deploy_files(shared.anna, "acc", read_rotation(shared.anna, "acc"), "certs: {by: anna}\n", sealed("anna"))
-    commit_phase(shared.anna, "acc", "overlap is deployed")
+    first = _take(shared.ours, ANNA)
+    deploy_files(shared.ours, "acc", read_rotation(shared.ours, "acc"), "certs: {by: ours}\n", sealed("ours"))
+    commit_phase(shared.ours, "acc", "overlap is deployed")
     with pytest.raises(ClaimRefused, match=r"left a claim that expired at .*use --take-over"):
-        _take(shared.bert, BERT, minutes=61)
+        _take(shared.theirs, BERT, minutes=61)
     with pytest.raises(ClaimRefused, match="another clone moved it"):
-        _take(shared.bert, BERT, take_over=True, minutes=61)
-    assert bring_up_to_date(shared.bert, "acc") == f"took the state of acc from branch {BRANCH}"
-    second = _take(shared.bert, BERT, take_over=True, minutes=61)
+        _take(shared.theirs, BERT, take_over=True, minutes=61)
+    assert bring_up_to_date(shared.theirs, "acc") == f"took the state of acc from branch {BRANCH}"
+    second = _take(shared.theirs, BERT, take_over=True, minutes=61)
     assert second.number == first.number + 1
-    assert files_in(shared.bert).certs.read_text() == "certs: {by: anna}\n"
-    files_in(shared.anna).certs.write_text("certs: {by: anna, who: woke up}\n")
+    assert files_in(shared.theirs).certs.read_text() == "certs: {by: ours}\n"
+    files_in(shared.ours).certs.write_text("certs: {by: ours, who: woke up}\n")
     with pytest.raises(ClaimRefused, match="has moved on"):
-        commit_phase(shared.anna, "acc", "servers are deployed")
+        commit_phase(shared.ours, "acc", "servers are deployed")
     with pytest.raises(ClaimRefused, match=f"{BERT} "):
-        refresh_claim(shared.anna, "acc", first, now=NOW)
-    git(shared.anna, "fetch", "--quiet")
+        refresh_claim(shared.ours, "acc", first, now=NOW)
+    git(shared.ours, "fetch", "--quiet")
     with pytest.raises(ClaimRefused, match=f"{BERT} took claim 2"):
-        commit_phase(shared.anna, "acc", "servers are deployed")
+        commit_phase(shared.ours, "acc", "servers are deployed")
     assert _pushed(shared).claim == second
 
 
 def test_a_clone_that_is_behind_takes_what_others_did(shared: Shared) -> None:
     """Generations that appeared and files that vanished come over, and what the clone made in vain goes."""
-    snapshot(shared.anna, "acc", 1)
-    (shared.anna / "rechain" / "acc" / "generation-2").mkdir()
-    (shared.anna / "rechain" / "acc" / "generation-2" / "certs.yml").write_text("anna's\n")
-    (shared.bert / "rechain" / "acc" / "generation-2").mkdir()
-    (shared.bert / "rechain" / "acc" / "generation-2" / "certs.vault.yml").write_text(sealed("bert's"))
-    release_claim(shared.anna, "acc", _take(shared.anna, ANNA))
-    assert bring_up_to_date(shared.bert, "acc")
-    assert tree(shared.bert / "rechain") == tree(shared.anna / "rechain")
-    assert bring_up_to_date(shared.bert, "acc") is None
-    assert _take(shared.bert, BERT).number == 2
+    snapshot(shared.ours, "acc", 1)
+    (shared.ours / "rechain" / "acc" / "generation-2").mkdir()
+    (shared.ours / "rechain" / "acc" / "generation-2" / "certs.yml").write_text("ours's\n")
+    (shared.theirs / "rechain" / "acc" / "generation-2").mkdir()
+    (shared.theirs / "rechain" / "acc" / "generation-2" / "certs.vault.yml").write_text(sealed("theirs's"))
+    release_claim(shared.ours, "acc", _take(shared.ours, ANNA))
+    assert bring_up_to_date(shared.theirs, "acc")
+    assert tree(shared.theirs / "rechain") == tree(shared.ours / "rechain")
+    assert bring_up_to_date(shared.theirs, "acc") is None
+    assert _take(shared.theirs, BERT).number == 2
 
 
 def test_what_a_person_changed_is_not_overwritten(shared: Shared) -> None:
     """certs.yml may be what is deployed: a version that no history knows stops the update."""
-    release_claim(shared.anna, "acc", _take(shared.anna, ANNA))
-    files_in(shared.bert).certs.write_text("certs: {edited: by hand}\n")
-    before = tree(shared.bert)
+    release_claim(shared.ours, "acc", _take(shared.ours, ANNA))
+    files_in(shared.theirs).certs.write_text("certs: {edited: by hand}\n")
+    before = tree(shared.theirs)
     with pytest.raises(RepositoryError, match="have both moved on"):
-        bring_up_to_date(shared.bert, "acc")
-    assert tree(shared.bert) == before
+        bring_up_to_date(shared.theirs, "acc")
+    assert tree(shared.theirs) == before
 
 
 def test_a_released_claim_is_free_for_all(shared: Shared) -> None:
     """After a run's end the next one needs no person; releasing a lost claim does nothing."""
-    claim = _take(shared.anna, ANNA)
-    assert release_claim(shared.anna, "acc", claim) is None
+    claim = _take(shared.ours, ANNA)
+    assert release_claim(shared.ours, "acc", claim) is None
     assert _pushed(shared).claim is None
-    bring_up_to_date(shared.bert, "acc")
-    taken = _take(shared.bert, BERT)
-    assert release_claim(shared.anna, "acc", claim) is None
+    bring_up_to_date(shared.theirs, "acc")
+    taken = _take(shared.theirs, BERT)
+    assert release_claim(shared.ours, "acc", claim) is None
     assert _pushed(shared).claim == taken
 
 
 def test_a_remote_out_of_reach_gives_no_claim(shared: Shared) -> None:
     """Nothing acts without an accepted claim; releasing tells instead of failing."""
-    claim = _take(shared.anna, ANNA)
+    claim = _take(shared.ours, ANNA)
     shared.remote.rename(shared.remote.with_suffix(".away"))
-    told = release_claim(shared.anna, "acc", claim)
+    told = release_claim(shared.ours, "acc", claim)
     assert told is not None
     assert "git" in told
-    before = tree(shared.bert)
+    before = tree(shared.theirs)
     with pytest.raises(RepositoryError, match=r"git fetch origin: fatal: .*check the remote"):
-        _take(shared.bert, BERT)
-    assert tree(shared.bert) == before
+        _take(shared.theirs, BERT)
+    assert tree(shared.theirs) == before
 
 
 def test_a_refresh_keeps_the_claim_alive(shared: Shared) -> None:
     """The moment of expiry moves on, here and for everybody; the number stays."""
-    claim = _take(shared.anna, ANNA)
-    fresh = refresh_claim(shared.anna, "acc", claim, now=NOW + timedelta(minutes=30))
+    claim = _take(shared.ours, ANNA)
+    fresh = refresh_claim(shared.ours, "acc", claim, now=NOW + timedelta(minutes=30))
     assert (fresh.number, fresh.expires_at) == (claim.number, NOW + timedelta(minutes=90))
     assert _pushed(shared).claim == fresh
-    require_claim(shared.anna, "acc", fresh)
+    require_claim(shared.ours, "acc", fresh)
     with pytest.raises(ClaimRefused):
-        require_claim(shared.anna, "acc", replace(claim, number=0))
+        require_claim(shared.ours, "acc", replace(claim, number=0))
 
 
 def test_without_a_remote_the_same_rules_hold_on_one_machine(alone: Path) -> None:

@@ -20,19 +20,19 @@ def test_commits_need_no_configured_name(shared: Shared, monkeypatch: pytest.Mon
     monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "nobody"))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    git(shared.anna, "config", "user.useConfigOnly", "true")
-    commit_phase(shared.anna, "acc", "generation 2 is issued")
+    git(shared.ours, "config", "user.useConfigOnly", "true")
+    commit_phase(shared.ours, "acc", "generation 2 is issued")
     assert git(shared.remote, "log", "-1", "--format=%an", BRANCH) == "rechain\n"
 
 
 def test_a_phase_is_a_commit_of_this_environment_alone(shared: Shared) -> None:
     """What else was changed in the clone stays out, and nothing staged is shared; again is no second commit."""
-    (shared.anna / "README.md").write_text("unfinished\n")
-    (shared.anna / "rechain" / "acc" / "staged").mkdir()
-    (shared.anna / "rechain" / "acc" / "staged" / "half").write_text("half\n")
-    commit = commit_phase(shared.anna, "acc", "generation 2 is issued")
+    (shared.ours / "README.md").write_text("unfinished\n")
+    (shared.ours / "rechain" / "acc" / "staged").mkdir()
+    (shared.ours / "rechain" / "acc" / "staged" / "half").write_text("half\n")
+    commit = commit_phase(shared.ours, "acc", "generation 2 is issued")
     assert commit is not None
-    assert commit == commit_phase(shared.anna, "acc", "generation 2 is issued")
+    assert commit == commit_phase(shared.ours, "acc", "generation 2 is issued")
     changed = git(shared.remote, "diff", "--name-only", "dev", BRANCH).split()
     assert changed == ["rechain/acc/rotation.yml"]
     assert git(shared.remote, "rev-parse", BRANCH).strip() == commit
@@ -40,9 +40,9 @@ def test_a_phase_is_a_commit_of_this_environment_alone(shared: Shared) -> None:
 
 def test_a_vault_in_plain_text_is_never_committed(shared: Shared) -> None:
     """One git push of plain keys can't be taken back."""
-    files_in(shared.anna).vault.write_text("private_keys: {}\n")
+    files_in(shared.ours).vault.write_text("private_keys: {}\n")
     with pytest.raises(RepositoryError, match="is not encrypted"):
-        commit_phase(shared.anna, "acc", "oops")
+        commit_phase(shared.ours, "acc", "oops")
     assert git(shared.remote, "branch", "--list", BRANCH) == ""
 
 
@@ -52,7 +52,7 @@ def test_a_merge_request_is_asked_for_where_the_remote_takes_push_options(shared
     hook = shared.remote / "hooks" / "post-receive"
     hook.write_text('#!/bin/sh\nenv | grep GIT_PUSH_OPTION_ | sort > "$GIT_DIR/options"\n')
     hook.chmod(0o755)
-    commit_phase(shared.anna, "acc", "generation 2 is issued")
+    commit_phase(shared.ours, "acc", "generation 2 is issued")
     options = (shared.remote / "options").read_text()
     assert "GIT_PUSH_OPTION_0=merge_request.create" in options
     assert "merge_request.target=dev" in options
@@ -61,31 +61,31 @@ def test_a_merge_request_is_asked_for_where_the_remote_takes_push_options(shared
 
 def test_a_phase_counts_as_merged_when_the_base_branch_has_its_files(shared: Shared, tmp_path: Path) -> None:
     """Not before, also after a squash, and no more once somebody undoes it; the clone then pulls without a conflict."""
-    settings = read_settings(shared.anna)
-    files_in(shared.anna).certs.write_text("certs: {of: overlap}\n")
-    commit_phase(shared.anna, "acc", "overlap is deployed")
-    assert not is_on_base(shared.anna, "acc", settings)
+    settings = read_settings(shared.ours)
+    files_in(shared.ours).certs.write_text("certs: {of: overlap}\n")
+    commit_phase(shared.ours, "acc", "overlap is deployed")
+    assert not is_on_base(shared.ours, "acc", settings)
     git(tmp_path, "clone", "--quiet", str(shared.remote), "merger")
     git(tmp_path / "merger", "merge", "--squash", "--quiet", f"origin/{BRANCH}")
     git(tmp_path / "merger", "commit", "--quiet", "-m", "Squashed")
     git(tmp_path / "merger", "push", "--quiet")
-    assert is_on_base(shared.anna, "acc", settings)
-    git(shared.anna, "pull", "--quiet", "--ff-only", "origin", "dev")
-    assert git(shared.anna, "status", "--porcelain") == ""
+    assert is_on_base(shared.ours, "acc", settings)
+    git(shared.ours, "pull", "--quiet", "--ff-only", "origin", "dev")
+    assert git(shared.ours, "status", "--porcelain") == ""
     git(tmp_path / "merger", "revert", "--no-edit", "HEAD")
     git(tmp_path / "merger", "push", "--quiet")
-    assert not is_on_base(shared.anna, "acc", settings)
+    assert not is_on_base(shared.ours, "acc", settings)
 
 
 def test_a_base_branch_that_does_not_exist_is_named(shared: Shared) -> None:
     """A wrong git.base is found, not taken for merged."""
-    commit_phase(shared.anna, "acc", "overlap is deployed")
-    (shared.anna / "rechain.yml").write_text("git: {base: master}\n")
+    commit_phase(shared.ours, "acc", "overlap is deployed")
+    (shared.ours / "rechain.yml").write_text("git: {base: master}\n")
     with pytest.raises(RepositoryError, match=r"check the remote and git\.base in rechain\.yml"):
-        is_on_base(shared.anna, "acc", read_settings(shared.anna))
-    (shared.anna / "rechain.yml").write_text("git: {remote: upstream}\n")
+        is_on_base(shared.ours, "acc", read_settings(shared.ours))
+    (shared.ours / "rechain.yml").write_text("git: {remote: upstream}\n")
     with pytest.raises(RepositoryError, match=r"git\.remote names 'upstream'"):
-        is_on_base(shared.anna, "acc", read_settings(shared.anna))
+        is_on_base(shared.ours, "acc", read_settings(shared.ours))
 
 
 def test_without_a_remote_a_phase_is_committed_where_there_is_git(alone: Path) -> None:

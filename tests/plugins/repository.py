@@ -34,19 +34,19 @@ def closed_environment(tmp_path: Path) -> Environment:
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Shared:
-    """A remote with an adopted environment, generation 2 issued by Anna and not yet pushed, and two clones."""
-    remote, anna, bert = (tmp_path / name for name in ("remote.git", "anna", "bert"))
+    """A remote with an adopted environment, generation 2 issued in the first of two clones, not yet pushed."""
+    remote, ours, theirs = (tmp_path / name for name in ("remote.git", "ours", "theirs"))
     git(tmp_path, "init", "--quiet", "--bare", "--initial-branch=dev", str(remote))
-    make_environment(anna, vault=sealed("first"))
-    git(anna, "init", "--quiet", "--initial-branch=dev")
-    git(anna, "remote", "add", "origin", str(remote))
-    git(anna, "add", "--all")
-    git(anna, "commit", "--quiet", "-m", "As chainsmith made it")
-    git(anna, "push", "--quiet", "origin", "dev")
-    git(tmp_path, "clone", "--quiet", str(remote), str(bert))
-    for clone in (anna, bert):
+    make_environment(ours, vault=sealed("first"))
+    git(ours, "init", "--quiet", "--initial-branch=dev")
+    git(ours, "remote", "add", "origin", str(remote))
+    git(ours, "add", "--all")
+    git(ours, "commit", "--quiet", "-m", "As chainsmith made it")
+    git(ours, "push", "--quiet", "origin", "dev")
+    git(tmp_path, "clone", "--quiet", str(remote), str(theirs))
+    for clone in (ours, theirs):
         write_rotation(clone, "acc", ISSUED)
-    return Shared(remote, anna, bert)
+    return Shared(remote, ours, theirs)
 
 
 @pytest.fixture(params=["no Git", "no remote"])
