@@ -16,7 +16,6 @@ from rechain.generation import Side
 
 _RECYCLE_S = 20.0
 _POLL_S = 0.1
-_LOGIN_NS = 30 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,10 @@ class Owner:
             time.sleep(_POLL_S)
 
     def _install(self, files: dict[str, str]) -> None:
-        """Put files beside the others of a new set, then change the symbolic link in one rename."""
+        """Put files beside the others of a new set, then change the symbolic link in one rename.
+
+        Former sets stay until the lab ends: a login may be reading one of them.
+        """
         current = self.directory / "current"
         fresh = self.directory / f"set-{time.time_ns()}"
         if current.exists():
@@ -80,14 +82,6 @@ class Owner:
         link = self.directory / "current.new"
         link.symlink_to(fresh.name)
         link.replace(current)
-        self._forget(time.time_ns() - _LOGIN_NS)
-
-    def _forget(self, before_ns: int) -> None:
-        """Remove former sets that no login can be reading any more."""
-        current = (self.directory / "current").resolve()
-        for former in self.directory.glob("set-*"):
-            if former != current and int(former.name.removeprefix("set-")) < before_ns:
-                shutil.rmtree(former)
 
 
 def _recycled(journal: Path) -> int:
