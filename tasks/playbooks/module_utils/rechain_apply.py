@@ -5,10 +5,13 @@ Runs on the hosts: standard library of Python 3.8.
 
 from __future__ import annotations
 
+from functools import partial
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from tasks.playbooks.module_utils.rechain_pem import Refused, leaf_fingerprint, require_bundle, require_pair
     from tasks.playbooks.module_utils.rechain_prove import (
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
         reload_and_prove,
         run_reload,
     )
-    from tasks.playbooks.module_utils.rechain_quiet import wait_until_quiet
+    from tasks.playbooks.module_utils.rechain_quiet import switch_between_readers
     from tasks.playbooks.module_utils.rechain_sets import CertSet, Reader
     from tasks.playbooks.module_utils.rechain_state import HostState
     from tasks.playbooks.module_utils.rechain_wire import Endpoint
@@ -33,7 +36,7 @@ else:
         reload_and_prove,
         run_reload,
     )
-    from ansible.module_utils.rechain_quiet import wait_until_quiet
+    from ansible.module_utils.rechain_quiet import switch_between_readers
     from ansible.module_utils.rechain_sets import CertSet, Reader
     from ansible.module_utils.rechain_state import HostState
     from ansible.module_utils.rechain_wire import Endpoint
@@ -125,15 +128,25 @@ class Installation:
             previous = self._directory.adopt()
             self._directory.publish(version)
         self._state.begin(self._set.path, previous)
-        certs = [self._set.path / reader.files["cert"] for reader in self._set.readers]
         with self._rights():
-            if self._before:
-                wait_until_quiet(certs, self._limits.quiet_s)
-            self._directory.rename(version)
+            self._turn(version, previous)
         self._staged = None
         names = (name for name, content in self._set.files.items() if self._before.get(name) != content)
         self.changed = sorted(str(self._set.path / name) for name in names)
         return previous
+
+    def _turn(self, version: str, previous: str | None) -> None:
+        if previous is not None and self._set.has_changed_pair(self._before):
+            forward, back = partial(self._directory.prepared, version), partial(self._directory.prepared, previous)
+            switch_between_readers(self._pairs(previous), self._pairs(version), forward, back, self._limits.quiet_s)
+            self._directory.sync()
+        else:
+            self._directory.rename(version)
+
+    def _pairs(self, version: str) -> list[tuple[Path, Path]]:
+        files = [(reader.files["cert"], reader.files["key"]) for reader in self._set.readers]
+        pairs = [(self._directory.staged(version, cert), self._directory.staged(version, key)) for cert, key in files]
+        return [pair for pair in pairs if pair[0].exists() and pair[1].exists()]
 
     def _interrupted(self) -> str | None:
         """The files are here, but not proven: the version before them, when a run that died noted one."""

@@ -97,6 +97,11 @@ class CertSet:
         """Its readers that serve a leaf, with the endpoint of each."""
         return [(reader, reader.endpoint) for reader in self.readers if reader.endpoint]
 
+    def has_changed_pair(self, before: Mapping[str, bytes]) -> bool:
+        """Whether a certificate or key differs from what was there: only then can a reader hold two halves."""
+        names = [reader.files[part] for reader in self.readers for part in ("cert", "key")]
+        return any(self.files[name] != before.get(name) for name in names)
+
     def add(self, reader: Reader, material: Material) -> None:
         """Add a reader. Raises Refused when two readers want different content under one name."""
         contents = {"cert": material.cert, "key": material.key, "ca": material.ca}

@@ -16,11 +16,12 @@ import os
 import shutil
 import stat
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from tasks.playbooks.module_utils.rechain_account import Account
 else:
@@ -115,7 +116,16 @@ class CertDirectory:
 
     def rename(self, version: str) -> None:
         """The switch itself, and nothing else."""
-        self._link(self._current, f"versions/{version}")
+        self.prepared(version)()
+        self.sync()
+
+    def prepared(self, version: str) -> Callable[[], None]:
+        """The switch to a version, all but its rename; to be called once."""
+        temporary = self._new_link(self._current, f"versions/{version}", f".{version}{_TEMPORARY}")
+        return partial(os.rename, str(temporary), str(self._current))
+
+    def sync(self) -> None:
+        """Make the switch last through a crash of the host."""
         _sync(self._base)
 
     def put_back(self, files: Mapping[str, bytes], version: str | None) -> str | None:
@@ -139,6 +149,8 @@ class CertDirectory:
         for entry in list(self._versions.iterdir()):
             if entry.name not in keep:
                 self.remove(entry.name)
+        for link in self._base.glob(f".*{_TEMPORARY}"):
+            link.unlink()
         _sync(self._versions)
 
     def remove(self, version: str) -> None:
@@ -203,11 +215,15 @@ class CertDirectory:
             os.close(descriptor)
 
     def _link(self, path: Path, target: str) -> None:
-        temporary = path.with_name(f".{path.name}{_TEMPORARY}")
+        self._new_link(path, target, f".{path.name}{_TEMPORARY}").replace(path)
+
+    @staticmethod
+    def _new_link(path: Path, target: str, name: str) -> Path:
+        temporary = path.with_name(name)
         with suppress(FileNotFoundError):
             temporary.unlink()
         temporary.symlink_to(target)
-        temporary.replace(path)
+        return temporary
 
     def _remove(self) -> None:
         """Leave nothing of ours behind where nothing was before."""
