@@ -33,13 +33,13 @@ def move(ref: EnvironmentRef, phase: Phase, claim: Claim, canary: Watched) -> bo
     progress.info("moving to phase %s", phase)
     state = observe(ref)
     record = run_directory(ref, state.rotating.next.number)
-    marks = mark_logs(state.fleet)
+    before = retired_logins(ref) if phase is Phase.RETIRED else ()
+    hosts = hosts_in_order(ref)
+    marks = mark_logs(state.fleet)  # after our own logins: a host that shrank in a run that was killed has refused them
     save_marks(record, marks)
     mark_started(record, phase, now())
     canary.follow(phase)
-    before = retired_logins(ref) if phase is Phase.RETIRED else ()
-    hosts = hosts_in_order(ref)
-    write_phase(ref, phase)
+    write_phase(ref, phase, claim)
     publish(ref, claim, f"{ref.environment}: deploy phase {phase}")
     if phase in _SHRINKING:
         _shrink(ref, phase, hosts, claim, marks)
@@ -49,7 +49,7 @@ def move(ref: EnvironmentRef, phase: Phase, claim: Claim, canary: Watched) -> bo
         reconnect_standbys(ref, phase)
     verify_phase(ref, phase)
     refused = refuse_retired(ref, before) if phase is Phase.RETIRED else None
-    record_phase(ref)
+    record_phase(ref, claim)
     publish(ref, claim, f"{ref.environment}: phase {phase} is verified")
     mark_ended(record, phase, now())
     progress.info("phase %s is reached and verified", phase)
@@ -72,7 +72,7 @@ def _shrink(ref: EnvironmentRef, phase: Phase, hosts: tuple[str, ...], claim: Cl
 
 
 def _widen(ref: EnvironmentRef, wide: Phase, hosts: tuple[str, ...], claim: Claim) -> None:
-    write_phase(ref, wide)
+    write_phase(ref, wide, claim)
     distribute(ref, wide, hosts, claim.number)
     verify_phase(ref, wide)
-    record_phase(ref)
+    record_phase(ref, claim)

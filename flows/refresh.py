@@ -44,7 +44,7 @@ def refresh_with_minimal_impact(
         RechainError: Says where, what, and what to do next; the fleet is at a safe resting point.
     """
     ref = EnvironmentRef(Path(repository).resolve(), environment)
-    settle_environment(ref, accept_non_atomic=accept_non_atomic)
+    settle_environment(ref, accept_non_atomic=accept_non_atomic, take_over=take_over)
     generation = issue_next_generation(ref)
     rotation = observe(ref).rotation
     phases = stations(rotation, Direction.REFRESH, until)

@@ -36,7 +36,7 @@ def replace_with_downtime(environment: str, repository: str = ".", take_over: bo
         RechainError: Says where, what, and what to do next.
     """
     ref = EnvironmentRef(Path(repository).resolve(), environment)
-    settle_environment(ref, accept_non_atomic=True)
+    settle_environment(ref, accept_non_atomic=True, take_over=take_over)
     generation = issue_next_generation(ref)
     record = run_directory(ref, generation)
     claim_it = claimed(ref, Direction.REFRESH, Phase.RETIRED, take_over=take_over)
@@ -44,10 +44,10 @@ def replace_with_downtime(environment: str, repository: str = ".", take_over: bo
         progress.info("replacing everything in one step: logins fail from now on")
         mark_started(record, Phase.RETIRED, now())
         hosts = hosts_in_order(ref)
-        write_everything(ref)
+        write_everything(ref, claim)
         distribute(ref, Phase.RETIRED, hosts, claim.number)
         verify_phase(ref, Phase.RETIRED)
-        record_phase(ref)
+        record_phase(ref, claim)
         publish(ref, claim, f"{environment}: everything was replaced")
         mark_ended(record, Phase.RETIRED, now())
         canary.watch_on()

@@ -44,7 +44,7 @@ def roll_back(
         RechainError: Says where, what, and what to do next; the fleet is at a safe resting point.
     """
     ref = EnvironmentRef(Path(repository).resolve(), environment)
-    settle_environment(ref, accept_non_atomic=accept_non_atomic)
+    settle_environment(ref, accept_non_atomic=accept_non_atomic, take_over=take_over)
     until = _until(read_rotation(ref.root, environment))
     with claimed(ref, Direction.ROLLBACK, until, take_over=take_over) as claim:
         rotation = reopen_rotation(ref)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from rechain.certs import compose
 from rechain.generation import PrivateKeys
 from rechain.phase import Phase, material
-from rechain.rotation import Rotation, reached, replacing, toward
+from rechain.rotation import Claim, Rotation, reached, replacing, toward
 from tasks.repository.certs_yaml import read_keys, render_certs, render_keys
+from tasks.repository.claim import refuse_lost
 from tasks.repository.generations import (
     delete_private_keys,
     has_private_keys,
@@ -23,12 +24,16 @@ from tasks.step import step
 
 
 @step("write-phase")
-def write_phase(ref: EnvironmentRef, phase: Phase) -> Rotation:
+def write_phase(ref: EnvironmentRef, phase: Phase, claim: Claim) -> Rotation:
     """Make certs.yml and the vault hold what a phase deploys, and record that it is under way.
 
     Side effect: both files, through an intent that survives a kill between them. Idempotent, safe to retry.
+
+    Raises:
+        ClaimRefused: Somebody else has taken the claim.
     """
     state = observe(ref)
+    refuse_lost(state.rotation, claim)
     rotation = toward(state.rotation, phase)
     if state.rotation.target is phase and state.certs == compose(state.rotating, phase):
         return state.rotation
@@ -40,34 +45,50 @@ def write_phase(ref: EnvironmentRef, phase: Phase) -> Rotation:
 
 
 @step("write-everything")
-def write_everything(ref: EnvironmentRef) -> Rotation:
+def write_everything(ref: EnvironmentRef, claim: Claim) -> Rotation:
     """Make certs.yml and the vault hold the next generation alone, in one step: the strategy `downtime`.
 
     Side effect: both files, through an intent. Idempotent, safe to retry.
+
+    Raises:
+        ClaimRefused: Somebody else has taken the claim.
     """
     state = observe(ref)
+    refuse_lost(state.rotation, claim)
     certs_text, vault_text = _compose_texts(state, Phase.RETIRED)
     return deploy_files(ref.root, ref.environment, replacing(state.rotation), certs_text, vault_text)
 
 
 @step("record-phase")
-def record_phase(ref: EnvironmentRef) -> Rotation:
+def record_phase(ref: EnvironmentRef, claim: Claim) -> Rotation:
     """Record that the phase under way has been verified; `retired` ends the rotation.
 
     Side effect: rotation.yml by rename; after `retired` the retired generation's private keys are deleted.
+
+    Raises:
+        ClaimRefused: Somebody else has taken the claim: the phase under way is theirs, and not what was verified.
     """
-    rotation = update_rotation(ref.root, ref.environment, lambda stored: reached(stored, now()))
+
+    def record(stored: Rotation) -> Rotation:
+        refuse_lost(stored, claim)
+        return reached(stored, now())
+
+    rotation = update_rotation(ref.root, ref.environment, record)
     forget_retired_keys(ref)
     return rotation
 
 
 def forget_retired_keys(ref: EnvironmentRef) -> None:
-    """Delete the private keys of generations that are neither current nor next."""
+    """Delete the private keys of generations that are neither current nor next.
+
+    A folder that rotation.yml does not know yet, of a run that died before it recorded it, is the next generation.
+    """
     rotation = read_rotation(ref.root, ref.environment)
     if not rotation.is_at_rest:
         return
     for number in known_generations(ref.root, ref.environment):
-        if number != rotation.current and has_private_keys(ref.root, ref.environment, number):
+        is_retired = number != rotation.current and number <= rotation.last_generation
+        if is_retired and has_private_keys(ref.root, ref.environment, number):
             delete_private_keys(ref.root, ref.environment, number)
 
 
@@ -77,7 +98,9 @@ def _compose_texts(state: FleetState, phase: Phase) -> tuple[str, str]:
     certs_text = render_certs(certs_path.read_text(encoding="utf-8"), compose(state.rotating, phase))
     plain = read_vault(vault_path)
     keys = _keys(state, phase, read_keys(plain, str(vault_path)))
-    return certs_text, encrypt(render_keys(plain, keys))
+    rendered = render_keys(plain, keys)
+    # No key changes in `overlap` and `retired`: the vault stays as it is, and one rename does it.
+    return certs_text, vault_path.read_text(encoding="utf-8") if rendered == plain else encrypt(rendered)
 
 
 def _keys(state: FleetState, phase: Phase, deployed: PrivateKeys) -> PrivateKeys:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rechain.errors import InputError
+from rechain.errors import ClaimRefused, InputError
 from rechain.generation import Generation
 from rechain.issue import Issued, issue, key_types
 from rechain.phase import Phase
@@ -20,7 +20,8 @@ from tasks.repository.generations import (
     write_generation,
 )
 from tasks.repository.intent import settle
-from tasks.repository.rotation_yaml import read_rotation, write_rotation
+from tasks.repository.lock import issuing
+from tasks.repository.rotation_yaml import read_rotation, update_rotation, write_rotation
 from tasks.repository.settings import read_settings
 from tasks.repository.spec_file import read_spec
 from tasks.state import EnvironmentRef, now
@@ -40,6 +41,11 @@ def issue_next_generation(ref: EnvironmentRef) -> int:
     Raises:
         InputError: The repository is not fit, or the spec changed since the unfinished generation was issued.
     """
+    with issuing(ref.root, ref.environment):
+        return _next_generation(ref)
+
+
+def _next_generation(ref: EnvironmentRef) -> int:
     settle(ref.root, ref.environment)
     spec = read_spec(ref.root, ref.environment)
     rotation = read_rotation(ref.root, ref.environment)
@@ -52,12 +58,19 @@ def issue_next_generation(ref: EnvironmentRef) -> int:
     _keep_current(ref, rotation)
     number = rotation.last_generation + 1
     _issue_once(ref, number, spec)
-    write_rotation(
-        ref.root,
-        ref.environment,
-        replace(rotation, phase=Phase.ISSUED, next=number, last_generation=number, approvals=(), reached_at=now()),
-    )
+    _record(ref, number)
     return number
+
+
+def _record(ref: EnvironmentRef, number: int) -> None:
+    def record(stored: Rotation) -> Rotation:
+        if stored.next is not None or stored.last_generation >= number:
+            raise ClaimRefused(
+                ref.environment, "was moved while its next generation was issued", "look at `rechain status`"
+            )
+        return replace(stored, phase=Phase.ISSUED, next=number, last_generation=number, approvals=(), reached_at=now())
+
+    update_rotation(ref.root, ref.environment, record)
 
 
 def _refuse_changed_spec(ref: EnvironmentRef, number: int, spec: ChainSpec) -> None:

@@ -7,23 +7,26 @@ from tasks.deploy import forget_retired_keys
 from tasks.distribute import distribute
 from tasks.reconnect import hosts_in_order
 from tasks.reopen import close_reopened
-from tasks.repository.claim import bring_up_to_date
+from tasks.repository.claim import bring_up_to_date, refuse_rivals
 from tasks.repository.deployment import check_repository
 from tasks.repository.intent import settle
 from tasks.repository.settings import read_settings
-from tasks.state import EnvironmentRef, observe
+from tasks.state import EnvironmentRef, now, observe
 from tasks.step import progress, step
 from tasks.verify import verify_phase
 
 
 @step("settle-environment")
-def settle_environment(ref: EnvironmentRef, *, accept_non_atomic: bool) -> None:
+def settle_environment(ref: EnvironmentRef, *, accept_non_atomic: bool, take_over: bool = False) -> None:
     """Complete or revert a file change that was cut short, and refuse a repository that is not fit.
 
     Raises:
         InputError: The repository is not fit; nothing was changed.
+        ClaimRefused: Somebody else moves this environment; nothing was changed.
     """
-    for done in filter(None, (bring_up_to_date(ref.root, ref.environment), settle(ref.root, ref.environment))):
+    newer = bring_up_to_date(ref.root, ref.environment)
+    refuse_rivals(ref.root, ref.environment, take_over=take_over, now=now())
+    for done in filter(None, (newer, settle(ref.root, ref.environment))):
         progress.warning("%s", done)
     check_repository(ref.root, ref.environment)
     close_reopened(ref)

@@ -81,6 +81,17 @@ def take_claim(
     return claim
 
 
+def refuse_rivals(root: Path, environment: str, *, take_over: bool, now: datetime) -> None:
+    """Find out, before anything is written, that somebody else acts: `take_claim` would refuse, but later. Reads only.
+
+    Raises:
+        ClaimRefused: Somebody else moves this environment.
+    """
+    clone = _shared(root)
+    found = [read_rotation(root, environment), *(remote_rotations(clone, environment).values() if clone else ())]
+    _refuse_rivals(environment, found, this_owner(), now, take_over=take_over)
+
+
 def refresh_claim(root: Path, environment: str, claim: Claim, *, now: datetime) -> Claim:
     """Put off the moment at which a claim expires, once a phase at least.
 
@@ -90,7 +101,7 @@ def refresh_claim(root: Path, environment: str, claim: Claim, *, now: datetime) 
     """
     with locked(root, environment):
         stored = read_rotation(root, environment)
-        _refuse_lost(stored, claim)
+        refuse_lost(stored, claim)
         fresh, clone = replace(claim, expires_at=now + LIFETIME), _shared(root)
         if clone:
             fetch(clone, environment)  # so that a claim of somebody else is found even when nothing is to be pushed
@@ -104,7 +115,20 @@ def require_claim(root: Path, environment: str, claim: Claim) -> None:
     Raises:
         ClaimRefused: Somebody else has taken it.
     """
-    _refuse_lost(read_rotation(root, environment), claim)
+    refuse_lost(read_rotation(root, environment), claim)
+
+
+def refuse_lost(stored: Rotation, claim: Claim) -> None:
+    """Make sure that a claim still holds, by a rotation that was just read.
+
+    Raises:
+        ClaimRefused: Somebody else has taken it.
+    """
+    if stored.claim is None or stored.claim.number != claim.number:
+        owner = stored.claim.owner if stored.claim else "nobody"
+        raise ClaimRefused(
+            "rotation.yml", f"claim {claim.number} is lost, {owner} holds {stored.last_claim}", "see `rechain status`"
+        )
 
 
 def release_claim(root: Path, environment: str, claim: Claim) -> str | None:
@@ -221,14 +245,6 @@ def _behind(environment: str) -> ClaimRefused:
     return ClaimRefused(
         environment, "another clone moved it since this one was brought up to date", "run the same command again"
     )
-
-
-def _refuse_lost(stored: Rotation, claim: Claim) -> None:
-    if stored.claim is None or stored.claim.number != claim.number:
-        owner = stored.claim.owner if stored.claim else "nobody"
-        raise ClaimRefused(
-            "rotation.yml", f"claim {claim.number} is lost, {owner} holds {stored.last_claim}", "see `rechain status`"
-        )
 
 
 def _publish(root: Path, environment: str, rotation: Rotation, title: str, clone: Clone | None) -> None:

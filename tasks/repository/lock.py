@@ -30,6 +30,24 @@ def locked(root: Path, environment: str) -> Iterator[None]:
     environment_folder(root, environment)
     folder = state_folder(root, environment)
     folder.mkdir(parents=True, exist_ok=True)
+    with _held(folder):
+        yield
+
+
+@contextmanager
+def issuing(root: Path, environment: str) -> Iterator[None]:
+    """Let one process at a time issue a generation, which takes longer than rotation.yml may be locked for.
+
+    Raises:
+        ClaimRefused: Another process did not end.
+        RepositoryError: There is no such environment.
+    """
+    with _held(environment_folder(root, environment)):
+        yield
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         _wait(descriptor, folder)
