@@ -1,0 +1,51 @@
+"""Must-show rows 1 and 2: the demo refreshes a live fleet without a failed login, and its control sees the outage."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_RECHAIN = Path(sys.executable).with_name("rechain")
+
+
+def _demo(state: Path, prefect_api: dict[str, str], *options: str) -> tuple[str, dict[str, Any]]:
+    done = subprocess.run(
+        [str(_RECHAIN), "demo", "--state", str(state), *options],
+        env={**os.environ, **prefect_api},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    report: dict[str, Any] = json.loads((state / "report.json").read_text())
+    return done.stdout.strip().splitlines()[-1], report
+
+
+@pytest.mark.timeout(500)
+def test_the_demo_tries_a_thousand_logins_and_none_fails(tmp_path: Path, prefect_api: dict[str, str]) -> None:
+    """Phases in order, a hundred logins in each, retired material refused; the last line says it."""
+    last, report = _demo(tmp_path / "demo", prefect_api)
+    assert [phase["name"] for phase in report["phases"]] == ["issued", "overlap", "servers", "clients", "retired"]
+    assert all(phase["attempted"] >= 100 and phase["failed"] == 0 for phase in report["phases"]), report["phases"]
+    assert report["canary"]["attempted"] >= 1000
+    assert report["canary"]["failed"] == 0
+    assert report["retired_refused"] is True
+    assert (report["schema"], report["outcome"], report["resting_phase"]) == (1, "done", "retired")
+    assert last.startswith(f"{report['canary']['attempted']} logins were tried, none failed")
+
+
+@pytest.mark.timeout(500)
+def test_the_control_reports_the_logins_that_one_step_costs(tmp_path: Path, prefect_api: dict[str, str]) -> None:
+    """Replacing everything at once fails logins, and the same canary counts them."""
+    last, report = _demo(tmp_path / "demo", prefect_api, "--control")
+    assert report["strategy"] == "downtime"
+    assert report["canary"]["failed"] >= 10
+    assert f"{report['canary']['failed']} failed" in last
