@@ -85,6 +85,21 @@ def test_a_login_between_its_two_opens_is_let_through(pairs: Pairs, reader: Call
     assert pairs.steps == ["key", "forward"]
 
 
+def test_a_login_that_was_between_them_before_anybody_looked_is_let_through(pairs: Pairs) -> None:
+    """Its first open went unseen; what it does next does not end the look early."""
+    certificate = pairs.old[0].open("rb")
+
+    def go_on() -> None:
+        certificate.close()
+        time.sleep(0.04)
+        pairs.steps.append("key")
+        pairs.old[1].read_bytes()
+
+    threading.Timer(0.02, go_on).start()
+    assert pairs.switch()
+    assert pairs.steps == ["key", "forward"]
+
+
 def test_a_reader_that_wants_no_key_does_not_hold_it_up_for_long(pairs: Pairs) -> None:
     """A monitor opens the certificate alone."""
     threading.Timer(0.05, pairs.old[0].read_bytes).start()

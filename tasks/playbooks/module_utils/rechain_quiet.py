@@ -59,6 +59,12 @@ class Opens:
                 self._note(watch)
         return True
 
+    def look_for(self, duration_s: float) -> None:
+        """Take note of all that is opened in a while."""
+        end = time.monotonic() + duration_s
+        while (left := end - time.monotonic()) > 0:
+            self.look(left)
+
     def somebody(self) -> bool:
         """Whether a reader is between its two opens; one that never opens a key is forgotten after a while."""
         oldest = time.monotonic() - _ABANDONED_S
@@ -102,7 +108,7 @@ def switch_between_readers(
             forward()()
             return False
         before, after = opens
-        before.look(_LOOK_S)
+        before.look_for(_LOOK_S)
         while True:
             go, undo = forward(), back()
             calm = _wait_for_calm(before, deadline)
