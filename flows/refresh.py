@@ -55,6 +55,7 @@ def refresh_with_minimal_impact(
         mark_issued(ref, generation)
         prove_steps(ref, rotation.phase, until)
         settle_fleet(ref, claim.number)
+        canary.watch_on()  # what logins are like before anything moves
         for phase in phases:
             waiting = closed_gates(ref, phase, canary)
             if waiting and not wait_at_gate(ref, waiting):
