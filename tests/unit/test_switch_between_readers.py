@@ -138,7 +138,7 @@ def test_it_switches_when_the_time_is_up(pairs: Pairs) -> None:
     thread = threading.Thread(target=read_on)
     thread.start()
     try:
-        assert not pairs.switch(limit_s=0.5)
+        assert not pairs.switch(limit_s=0.3)
     finally:
         over.set()
         thread.join()
