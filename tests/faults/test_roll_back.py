@@ -11,6 +11,7 @@ from lab.watch import summarise
 from tests.plugins.desk import WAITING, Desk
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(900)
 def test_every_phase_can_be_walked_back_without_a_failed_login(new_desk: Callable[..., Desk]) -> None:
     """From clients, servers and overlap back to issued: certs.yml and vault as before, byte for byte, nobody fails.
