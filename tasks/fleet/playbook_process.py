@@ -7,11 +7,13 @@ JSON per event that matters to standard output. It ends Ansible when it is told 
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -31,16 +33,19 @@ _RUNNERS_OWN = (
 _SETTINGS = {"pexpect_timeout": 1, "suppress_output_file": True, "suppress_ansible_output": True}
 _HOST_EVENTS = ("runner_on_start", "runner_on_ok", "runner_on_failed", "runner_on_unreachable")
 _RESULT = ("msg", "outcome", "changed_files", "served", "changed")
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 _COUNTS = ("ok", "changed", "failures", "dark")
 
 
 def main() -> int:
     """Run one job to its end; the last line written tells how Ansible ended."""
     job = json.loads(sys.stdin.read())
+    _adopt_orphans()
     config = _config(job)
     cancelled = _Cancelled(job["parent"])
     runner = Runner(config, event_handler=_tell, cancel_callback=cancelled, status_handler=_forget_command)
     status, code = runner.run()
+    _end_workers(job["program"])
     _write({"event": "ended", "status": status, "code": code})
     return 0
 
@@ -58,6 +63,25 @@ class _Cancelled:
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self._told = True
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of what loses its own: Ansible's workers, which are in sessions of their own."""
+    with suppress(OSError, AttributeError):  # Linux alone knows how
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _end_workers(program: str) -> None:
+    """End workers that outlived an Ansible that was ended.
+
+    Such a worker tells its result, keys among its arguments, to a pipe that nobody reads: it would wait for ever. The
+    module that it may have started goes on to its end.
+    """
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parent = int(stat.read_text("utf-8", "replace").rpartition(")")[2].split()[1])
+            if parent == os.getpid() and program.encode() in stat.with_name("cmdline").read_bytes().split(b"\0"):
+                os.kill(int(stat.parent.name), signal.SIGKILL)
 
 
 def _config(job: Mapping[str, Any]) -> RunnerConfig:
