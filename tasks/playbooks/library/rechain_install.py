@@ -49,7 +49,7 @@ options:
   lock_timeout: {description: Seconds to wait for another installation on the host., type: float, default: 60}
   reload_timeout: {description: Seconds that a reload command may take., type: float, default: 60}
   proof_timeout: {description: Seconds until a reload must be seen., type: float, default: 10}
-  quiet_timeout: {description: Seconds to wait for a moment in which no login reads the files., type: float, default: 2}
+  hold_timeout: {description: Seconds to wait until nobody has a certificate open., type: float, default: 2}
 """
 
 RETURN = """
@@ -76,7 +76,7 @@ ARGUMENTS = {
     "lock_timeout": {"type": "float", "default": 60},
     "reload_timeout": {"type": "float", "default": 60},
     "proof_timeout": {"type": "float", "default": 10},
-    "quiet_timeout": {"type": "float", "default": 2},
+    "hold_timeout": {"type": "float", "default": 2},
 }
 
 
@@ -108,7 +108,7 @@ def install(params: Mapping[str, Any], installations: list[Installation], *, che
         OSError: The host's own trouble, such as a full disk.
     """
     state = HostState(Path(params["state_dir"]), params["environment"])
-    limits = Limits(params["reload_timeout"], params["proof_timeout"], params["quiet_timeout"])
+    limits = Limits(params["reload_timeout"], params["proof_timeout"], params["hold_timeout"])
     with state.locked(params["lock_timeout"]):
         state.accept(params["claim"], remember=not check_mode)
         sets = read_sets(params)

@@ -5,14 +5,12 @@ Runs on the hosts: standard library of Python 3.8.
 
 from __future__ import annotations
 
-from functools import partial
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
+    from tasks.playbooks.module_utils.rechain_lease import switch_past_readers
     from tasks.playbooks.module_utils.rechain_pem import Refused, leaf_fingerprint, require_bundle, require_pair
     from tasks.playbooks.module_utils.rechain_prove import (
         Limits,
@@ -22,11 +20,11 @@ if TYPE_CHECKING:
         reload_and_prove,
         run_reload,
     )
-    from tasks.playbooks.module_utils.rechain_quiet import switch_between_readers
     from tasks.playbooks.module_utils.rechain_sets import CertSet, Reader
     from tasks.playbooks.module_utils.rechain_state import HostState
     from tasks.playbooks.module_utils.rechain_wire import Endpoint
 else:
+    from ansible.module_utils.rechain_lease import switch_past_readers
     from ansible.module_utils.rechain_pem import Refused, leaf_fingerprint, require_bundle, require_pair
     from ansible.module_utils.rechain_prove import (
         Limits,
@@ -36,7 +34,6 @@ else:
         reload_and_prove,
         run_reload,
     )
-    from ansible.module_utils.rechain_quiet import switch_between_readers
     from ansible.module_utils.rechain_sets import CertSet, Reader
     from ansible.module_utils.rechain_state import HostState
     from ansible.module_utils.rechain_wire import Endpoint
@@ -136,17 +133,17 @@ class Installation:
         return previous
 
     def _turn(self, version: str, previous: str | None) -> None:
-        if previous is not None and self._set.has_changed_pair(self._before):
-            forward, back = partial(self._directory.prepared, version), partial(self._directory.prepared, previous)
-            switch_between_readers(self._pairs(previous), self._pairs(version), forward, back, self._limits.quiet_s)
-            self._directory.sync()
-        else:
+        if previous is None or not self._set.has_changed_pair(self._before):
             self._directory.rename(version)
-
-    def _pairs(self, version: str) -> list[tuple[Path, Path]]:
-        files = [(reader.files["cert"], reader.files["key"]) for reader in self._set.readers]
-        pairs = [(self._directory.staged(version, cert), self._directory.staged(version, key)) for cert, key in files]
-        return [pair for pair in pairs if pair[0].exists() and pair[1].exists()]
+            return
+        spare = self._directory.stage(
+            self._before
+        )  # given up to whoever reads; what can be gone back to stays as it is
+        self._directory.switch(spare)
+        names = {reader.files["cert"] for reader in self._set.readers} & set(self._before)
+        certs = {self._directory.staged(spare, name): self._set.files[name] for name in names}
+        switch_past_readers(self._directory.prepared(version), certs, self._limits.hold_s)
+        self._directory.sync()
 
     def _interrupted(self) -> str | None:
         """The files are here, but not proven: the version before them, when a run that died noted one."""

@@ -44,11 +44,11 @@ class Limits:
     Attributes:
         reload_s: For one reload command.
         proof_s: For the proof after it.
-        quiet_s: For the wait for a moment without readers.
+        hold_s: For the wait for a moment in which nobody has a certificate open.
     """
 
-    def __init__(self, reload_s: float, proof_s: float, quiet_s: float) -> None:
-        self.reload_s, self.proof_s, self.quiet_s = reload_s, proof_s, quiet_s
+    def __init__(self, reload_s: float, proof_s: float, hold_s: float) -> None:
+        self.reload_s, self.proof_s, self.hold_s = reload_s, proof_s, hold_s
 
 
 def is_in_use(reader: Reader, endpoint: Endpoint, files: Mapping[str, bytes]) -> bool:

@@ -5,7 +5,7 @@
     cert_dir/.rechain/versions/7/  server.crt server.key root.crt
 
 The pattern is that of Kubernetes' AtomicWriter. A reader that opens one file after the other still can hit the
-rename between two opens: see rechain_quiet.
+rename between two opens: see rechain_lease.
 
 Runs on the hosts: standard library of Python 3.8.
 """
