@@ -62,6 +62,25 @@ class SessionEvidence:
     unreadable: tuple[str, ...] = ()
 
 
+def base_branch(base: str, is_merged: bool | None, why: str = "") -> tuple[Waiting, ...]:
+    """What is deployed is on the base branch: otherwise a colleague's ordinary roll-out would undo it half way through.
+
+    Args:
+        base: The branch that ordinary roll-outs are made from.
+        is_merged: Whether it holds this phase's certs files; None when that can't be told.
+        why: Why it can't be told.
+    """
+    if is_merged:
+        return ()
+    reason = (
+        f"whether {base} holds this phase's certs files can't be told: {why}"
+        if is_merged is None
+        else f"{base} does not hold this phase's certs files yet, so a roll-out from it would undo the phase: "
+        f"merge the rotation's branch, or approve if nobody rolls out from {base}"
+    )
+    return (Waiting(Gate.BASE_BRANCH, None, reason),)
+
+
 def external_trust(fleet: Fleet, foreign: ForeignCAs) -> tuple[Waiting, ...]:
     """Before any server leaf moves, everybody else's bundle must hold the next server chain, on its owner's word.
 

@@ -13,6 +13,7 @@ from rechain.phase import Phase, is_legal
 class Gate(StrEnum):
     """What must be true before the next phase may start; the words that `approve` takes."""
 
+    BASE_BRANCH = "base-branch"
     EXTERNAL_TRUST = "external-trust"
     CANARY = "canary"
     SERVER_LOG = "server-log"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rechain import gate
+from rechain.errors import RepositoryError
 from rechain.fleet import ServiceKind
 from rechain.gate import CertificateUse, SessionEvidence, Waiting
 from rechain.phase import Phase
@@ -16,10 +17,12 @@ from tasks.fleet.connection import Access, Unreadable
 from tasks.fleet.sessions import sessions
 from tasks.logs import certificate_alerts, load_marks
 from tasks.record import run_directory
+from tasks.repository.git import is_on_base
 from tasks.state import EnvironmentRef, FleetState, observe
 from tasks.watch import Watched
 
 _SAMPLE_S = 1.0
+_UNDONE_FROM_BASE = (Phase.OVERLAP, Phase.CLIENTS)
 _JUDGED_BY_CANARY = (Phase.OVERLAP, Phase.SERVERS, Phase.CLIENTS)
 
 
@@ -32,7 +35,8 @@ def closed_gates(ref: EnvironmentRef, phase: Phase, canary: Watched) -> tuple[Wa
     leaving = state.rotation.phase
     if state.rotation.target is not None or leaving is None:
         return ()
-    waiting = (*_about_clients(state, leaving, phase), *_about_servers(state, leaving, canary))
+    about_base = _about_base(state, leaving, phase, fetch=True)
+    waiting = (*about_base, *_about_clients(state, leaving, phase), *_about_servers(state, leaving, canary))
     return gate.still_closed(waiting, observe(ref).rotation)
 
 
@@ -41,7 +45,21 @@ def waiting_now(state: FleetState) -> tuple[Waiting, ...]:
     leaving = state.rotation.phase
     if state.next is None or leaving is None or state.rotation.target is not None or leaving.following is None:
         return ()
-    return gate.still_closed(_about_clients(state, leaving, leaving.following, window_s=0.0), state.rotation)
+    about_base = _about_base(state, leaving, leaving.following, fetch=False)
+    about_clients = _about_clients(state, leaving, leaving.following, window_s=0.0)
+    return gate.still_closed((*about_base, *about_clients), state.rotation)
+
+
+def _about_base(state: FleetState, leaving: Phase, phase: Phase, *, fetch: bool) -> tuple[Waiting, ...]:
+    """On the way forward only: on the way back the base branch's phase is the safer one of the two."""
+    if leaving not in _UNDONE_FROM_BASE or phase is not leaving.following:
+        return ()
+    base = state.settings.git.base
+    try:
+        is_merged = is_on_base(state.ref.root, state.ref.environment, state.settings, fetch=fetch)
+    except RepositoryError as error:
+        return gate.base_branch(base, None, str(error))
+    return gate.base_branch(base, is_merged)
 
 
 def _about_clients(

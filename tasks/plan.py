@@ -71,8 +71,8 @@ def _notes(ref: EnvironmentRef, state: FleetState) -> Iterator[str]:
     if state.settings.playbook:
         yield f"{state.settings.playbook.path} is used: pairs are not swapped atomically and nothing is restored"
     yield (
-        f"while overlap or clients is deployed, a roll-out from another state of the repository undoes it: "
-        f"freeze roll-outs of {ref.environment} until retired"
+        f"while overlap or clients is deployed, a roll-out from another state of the repository undoes it: both are "
+        f"left only when {state.settings.git.base} holds their files; freeze roll-outs of {ref.environment} meanwhile"
     )
     missing = sorted(set(state.current.clients) - set(state.rotating.next.clients))
     if missing:

@@ -113,11 +113,17 @@ def commit_files(clone: Clone, environment: str, message: str) -> str:
     return commit
 
 
-def is_on_base(root: Path, environment: str, settings: Settings) -> bool:
+def is_on_base(root: Path, environment: str, settings: Settings, *, fetch: bool = True) -> bool:
     """Whether the ordinary roll-out from the base branch would deploy what the rotation's branch holds.
 
     The contents of certs.yml and the vault are compared, so that a squashed merge counts too, and a later commit on
     the base branch that undoes it does not. Without a remote there is no base branch that could differ.
+
+    Args:
+        root: The clone.
+        environment: Its environment.
+        settings: Name the remote and the base branch.
+        fetch: Ask the remote, instead of trusting what was seen of it last.
 
     Raises:
         RepositoryError: The remote can't be reached, or has no such base branch.
@@ -126,7 +132,8 @@ def is_on_base(root: Path, environment: str, settings: Settings) -> bool:
     if clone is None or clone.remote is None:
         return True
     base = f"refs/remotes/{clone.remote}/{settings.git.base}"
-    _fetch(clone, f"+refs/heads/{settings.git.base}:{base}")
+    if fetch:
+        _fetch(clone, f"+refs/heads/{settings.git.base}:{base}")
     tip = _tip(clone, branch_name(environment, read_rotation(root, environment)))
     paths = [path.relative_to(root) for path in certs_paths(root, environment)]
     return tip is not None and all(_rev(root, f"{tip}:{path}") == _rev(root, f"{base}:{path}") for path in paths)

@@ -69,7 +69,9 @@ def test_a_phase_counts_as_merged_when_the_base_branch_has_its_files(shared: Sha
     git(tmp_path / "merger", "merge", "--squash", "--quiet", f"origin/{BRANCH}")
     git(tmp_path / "merger", "commit", "--quiet", "-m", "Squashed")
     git(tmp_path / "merger", "push", "--quiet")
+    assert not is_on_base(shared.ours, "acc", settings, fetch=False), "nobody asked the remote yet"
     assert is_on_base(shared.ours, "acc", settings)
+    assert is_on_base(shared.ours, "acc", settings, fetch=False)
     git(shared.ours, "pull", "--quiet", "--ff-only", "origin", "dev")
     assert git(shared.ours, "status", "--porcelain") == ""
     git(tmp_path / "merger", "revert", "--no-edit", "HEAD")
