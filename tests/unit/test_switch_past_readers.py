@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import signal
 import threading
@@ -32,11 +33,13 @@ class Pairs:
         self._current.symlink_to("old")
         self.old = home / "old" / "crt"
 
-    def switch(self, limit_s: float = 5) -> bool:
+    def switch(self, limit_s: float = 5, *others: Path) -> bool:
         """Switch, and tell whether readers were held off."""
         next_one = self._home / "next"
         next_one.symlink_to("new")
-        return switch_past_readers(lambda: next_one.replace(self._current), {self.old: b"new"}, limit_s)
+        return switch_past_readers(
+            lambda: next_one.replace(self._current), dict.fromkeys((self.old, *others), b"new"), limit_s
+        )
 
     def log_in(self, between_s: float = 0) -> None:
         """Open the certificate, do something else, and open the key, as libpq does."""
@@ -121,6 +124,41 @@ def test_somebody_who_keeps_the_certificate_open_does_not_stop_it(pairs: Pairs) 
     pairs.log_in()
     assert pairs.read == [("new", "new")]
     assert pairs.old.read_text("ascii") == "old"
+
+
+def test_two_halves_go_to_nobody_when_one_of_two_certificates_is_kept_open(
+    pairs: Pairs, later: Callable[[float, Callable[[], object]], None], tmp_path: Path
+) -> None:
+    """A login that waited for the other one is let go in time to read the old pair."""
+    kept = tmp_path / "old" / "other.crt"
+    kept.write_text("old", "ascii")
+    over = threading.Event()
+
+    def log_in_on_and_on() -> None:
+        while not over.is_set():
+            pairs.log_in(between_s=0.002)
+
+    with kept.open("rb"):
+        for _ in range(3):
+            later(0, log_in_on_and_on)
+        try:
+            assert not pairs.switch(0.2, kept)
+        finally:
+            over.set()
+    assert ("old", "old") in pairs.read
+    assert set(pairs.read) <= {("old", "old"), ("new", "new")}
+
+
+def test_a_full_disk_does_not_undo_the_switch(pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits may be lost; what was renamed counts."""
+
+    def refuse(*_arguments: object) -> int:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    assert pairs.switch()
+    pairs.log_in()
+    assert pairs.read == [("new", "new")]
 
 
 def test_where_there_are_no_leases_it_just_switches(pairs: Pairs) -> None:

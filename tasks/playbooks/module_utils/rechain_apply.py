@@ -92,10 +92,10 @@ class Installation:
 
     def discard(self) -> None:
         """Remove what was staged and never used."""
-        if self._staged:
-            with self._rights():
+        with self._rights():
+            if self._staged and self._staged != self._directory.version():  # the rename may have been the last success
                 self._directory.remove(self._staged)
-            self._staged = None
+        self._staged = None
 
     def run(self) -> None:
         """Switch, reload and prove.

@@ -6,7 +6,8 @@ can open the certificate while the lease is held: a new login waits in open(2). 
 time to open the old key. Then the rename happens, and the certificate that the waiting logins are about to get is
 overwritten with the new one, which fits the key that they open next.
 
-Where the system or the file system has no leases, or somebody keeps the certificate open, the rename simply happens.
+Where the system or the file system has no leases, or somebody keeps the certificate open, the rename simply happens. A
+reader that opens the key first is not helped; libpq, Go and Python open the certificate first.
 
 Runs on the hosts: standard library of Python 3.8.
 """
@@ -40,44 +41,52 @@ def switch_past_readers(rename: Callable[[], object], certs: Mapping[Path, bytes
     Returns:
         Whether readers were held off. If not, the switch happened all the same.
     """
-    with ExitStack() as leases:
-        try:
-            deadline = time.monotonic() + limit_s
-            held = {leases.enter_context(_lease(cert, deadline)): content for cert, content in certs.items()}
-        except (AttributeError, OSError):
-            leases.close()
-            rename()
-            return False
-        time.sleep(UNDER_WAY_S)
-        rename()
-        for descriptor, content in held.items():
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, content, 0)
-    return True
+    deadline = time.monotonic() + limit_s
+    with _unmoved_by_signals():
+        while time.monotonic() < deadline:
+            with ExitStack() as leases:
+                try:
+                    held = {leases.enter_context(_lease(cert)): content for cert, content in certs.items()}
+                except BlockingIOError:
+                    time.sleep(_RETRY_S)  # somebody reads one of them; nobody waits for the others meanwhile
+                    continue
+                except (AttributeError, OSError):
+                    break
+                time.sleep(UNDER_WAY_S)
+                rename()
+                _overwrite(held)
+                return True
+    time.sleep(UNDER_WAY_S)  # for a login that waited for one of several certificates and was let go
+    rename()
+    return False
 
 
 @contextmanager
-def _lease(path: Path, deadline: float) -> Iterator[int]:
-    """A write lease on a file, with its descriptor; OSError when somebody has it open until the deadline."""
-    signals = signal.signal(signal.SIGIO, signal.SIG_IGN)  # the kernel reports everybody who wants in
+def _lease(path: Path) -> Iterator[int]:
+    """A write lease on a file, with its descriptor; BlockingIOError when somebody has it open."""
     descriptor = os.open(str(path), os.O_RDWR | os.O_NOFOLLOW)
     try:
-        _take(descriptor, deadline)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         yield descriptor
     finally:
         with suppress(OSError):
             fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
         os.close(descriptor)
-        signal.signal(signal.SIGIO, signals)
 
 
-def _take(descriptor: int, deadline: float) -> None:
-    while True:
-        try:
-            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(_RETRY_S)
-        else:
-            return
+@contextmanager
+def _unmoved_by_signals() -> Iterator[None]:
+    """The kernel reports everybody who wants to open a leased file, by a signal that would end the process."""
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGIO, before)
+
+
+def _overwrite(held: Mapping[int, bytes]) -> None:
+    """A disk without room must not undo what was renamed: then only the logins that wait are lost."""
+    for descriptor, content in held.items():
+        with suppress(OSError):
+            os.pwrite(descriptor, content, 0)
+            os.ftruncate(descriptor, len(content))
