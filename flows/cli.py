@@ -170,7 +170,10 @@ def demo(
     state: Annotated[Path, Parameter(help="Directory of the demo.")] = Path(".demo"),
 ) -> int:
     """Build a real fleet here and refresh its chain while applications log in."""
-    os.environ.setdefault("PREFECT_HOME", str(state.resolve() / "prefect"))
+    home = state.resolve() / "prefect"
+    if not stop:
+        home.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("PREFECT_HOME", str(home))
     terminal.prepare_prefect()
     from flows.demo import run_demo, stop_demo
 

@@ -10,6 +10,7 @@ from rechain.issue import Issued, issue, key_types
 from rechain.phase import Phase
 from rechain.rotation import Rotation
 from rechain.spec import ChainSpec, digest
+from tasks.fleet.inventory import read_fleet
 from tasks.keys import generate_keys
 from tasks.repository.deployment import check_repository, write_first_certs
 from tasks.repository.generations import (
@@ -50,11 +51,13 @@ def _next_generation(ref: EnvironmentRef) -> int:
     spec = read_spec(ref.root, ref.environment)
     rotation = read_rotation(ref.root, ref.environment)
     if rotation.next is not None:
+        read_generation(ref.root, ref.environment, rotation.next)
         _refuse_changed_spec(ref, rotation.next, spec)
         return rotation.next
     if rotation.current is None:
         return _first_generation(ref, rotation, spec)
     check_repository(ref.root, ref.environment)
+    read_fleet(ref.root, ref.environment, spec.clients, list(spec.servers))  # unreadable: found before anything is made
     _keep_current(ref, rotation)
     number = rotation.last_generation + 1
     _issue_once(ref, number, spec)

@@ -14,6 +14,7 @@ from rechain.prover import HandshakeJudge, Proof, prove
 from tasks.access import leaf_keys
 from tasks.fleet.openssl import OpensslJudge
 from tasks.keys import generate_keys
+from tasks.repository.deployment import check_repository
 from tasks.repository.spec_file import read_spec
 from tasks.repository.vault import has_own_ca_password
 from tasks.state import EnvironmentRef, FleetState, now, observe
@@ -35,6 +36,7 @@ def make_plan(ref: EnvironmentRef) -> Planned:
     Raises:
         InputError: The environment is not fit, or some reachable state would refuse a login.
     """
+    check_repository(ref.root, ref.environment)
     state = observe(ref)
     keys = {state.current.number: leaf_keys(state, state.current)}
     if state.next is None:

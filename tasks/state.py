@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rechain.certs import Certs, ForeignCAs, Rotating, adopt, foreign_cas
-from rechain.errors import TransitionRefused
+from rechain.errors import InputError, TransitionRefused
 from rechain.fleet import Fleet
 from rechain.generation import Generation
 from rechain.rotation import Rotation
@@ -86,6 +86,12 @@ def observe(ref: EnvironmentRef) -> FleetState:
         number: read_generation(ref.root, ref.environment, number)
         for number in known_generations(ref.root, ref.environment)
     }
+    if rotation.next is not None and rotation.next not in generations:
+        raise InputError(
+            f"rechain/{ref.environment}/generation-{rotation.next}",
+            "is missing, though rotation.yml names it as the next generation",
+            "restore it from Git",
+        )
     current = generations.get(rotation.current) or adopt(certs, rotation.current)
     upcoming = generations.get(rotation.next) if rotation.next else None
     names = current.clients if upcoming is None else upcoming.clients
