@@ -112,7 +112,26 @@ def test_bad_input_is_refused_in_one_line(
     if damage is not _unclear_spec:
         _good_spec(environment)
     damage(environment)
-    assert told in _run(environment, "generate", environment.name)
+    for command in ("generate", "plan"):
+        assert told in _run(environment, command, environment.name)
+
+
+def test_an_inventory_that_can_not_be_read_is_found_before_a_chain_is_issued(environment: Environment) -> None:
+    """The chain would be there, and no host to bring it to."""
+    _good_spec(environment)
+    inventory = environment.root / "environments" / environment.name / "hosts"
+    inventory.write_text("[postgres\n", "ascii")
+    assert "hosts" in _run(environment, "generate", environment.name)
+
+
+@pytest.mark.parametrize("lost", ["certs.yml", "certs.vault.yml"])
+def test_a_next_generation_that_is_not_whole_is_not_planned_with(environment: Environment, lost: str) -> None:
+    """A proof about a chain made up for the plan would say nothing about the one that was issued."""
+    _good_spec(environment)
+    command = [str(_RECHAIN), "generate", environment.name, "--repo", str(environment.root)]
+    subprocess.run(command, check=True, timeout=120, capture_output=True)
+    (environment.root / "rechain" / environment.name / "generation-2" / lost).unlink()
+    assert "generation-2" in _run(environment, "plan", environment.name)
 
 
 def test_an_unknown_environment_is_answered_with_the_known_ones(environment: Environment) -> None:
