@@ -14,7 +14,20 @@ from datetime import datetime
 from rechain.certs import ForeignCAs, foreign_issuers
 from rechain.fleet import Fleet
 from rechain.generation import Generation
+from rechain.phase import Phase
 from rechain.rotation import Approval, Gate, Rotation
+
+_JUDGED_EVERYWHERE = frozenset({Gate.CANARY, Gate.SERVER_LOG})
+_OUT_OF = {
+    Phase.OVERLAP: frozenset(Gate),  # `clients` on the way back
+    Phase.SERVERS: _JUDGED_EVERYWHERE,
+    Phase.CLIENTS: _JUDGED_EVERYWHERE | {Gate.BASE_BRANCH, Gate.CLIENTS},
+}
+
+
+def gates_out_of(phase: Phase | None) -> frozenset[Gate]:
+    """The gates that can wait at a resting point, whichever way it is left."""
+    return _OUT_OF.get(phase, frozenset()) if phase else frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,9 @@ import os
 from dataclasses import replace
 
 from rechain.errors import InputError
+from rechain.gate import gates_out_of
 from rechain.rotation import Approval, Gate, Rotation
+from tasks.repository.claim import commit_phase
 from tasks.repository.rotation_yaml import update_rotation
 from tasks.state import EnvironmentRef, now
 
@@ -15,7 +17,7 @@ from tasks.state import EnvironmentRef, now
 def record_approval(
     ref: EnvironmentRef, gate: Gate, client: str | None, reason: str, who: str | None = None
 ) -> Approval:
-    """Write an approval for the rotation under way.
+    """Write an approval for the rotation under way; where there is a remote, every clone gets it.
 
     Args:
         ref: Which environment.
@@ -25,7 +27,8 @@ def record_approval(
         who: Who decides; the user of this session when None.
 
     Raises:
-        InputError: No rotation is under way, or the reason is empty.
+        InputError: No rotation is under way, the gate does not wait at its phase, or the reason is empty.
+        ClaimRefused: Another clone has moved on.
     """
     if not reason.strip():
         raise InputError(ref.environment, "an approval needs a reason", "say why with --reason")
@@ -33,10 +36,20 @@ def record_approval(
     def add(rotation: Rotation) -> Rotation:
         if rotation.next is None:
             raise InputError(ref.environment, "no rotation is under way, so no gate waits", "see `rechain status`")
+        if rotation.target is not None or gate not in gates_out_of(rotation.phase):
+            raise InputError(
+                ref.environment,
+                f"gate {gate} does not wait at phase {rotation.phase}, and an approval ends with the next move",
+                "see what waits with `rechain status`",
+            )
         approval = Approval(gate, client, rotation.next, reason.strip(), who or _user(), now())
         return replace(rotation, approvals=(*rotation.approvals, approval))
 
-    return update_rotation(ref.root, ref.environment, add).approvals[-1]
+    approval = update_rotation(ref.root, ref.environment, add).approvals[-1]
+    commit_phase(
+        ref.root, ref.environment, f"Approve gate {gate} of generation {approval.generation}\n\n{reason.strip()}"
+    )
+    return approval
 
 
 def _user() -> str:

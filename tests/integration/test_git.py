@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from rechain.errors import RepositoryError
+from rechain.errors import InputError, RepositoryError
+from rechain.phase import Phase
+from rechain.rotation import Gate
+from tasks.approve import record_approval
 from tasks.repository.claim import commit_phase
 from tasks.repository.git import is_on_base
+from tasks.repository.rotation_yaml import parse_rotation, update_rotation
 from tasks.repository.settings import read_settings
+from tasks.state import EnvironmentRef
 from tests.environments import Shared, files_in, git
 
 BRANCH = "rechain/acc-g2"
@@ -77,6 +83,19 @@ def test_a_phase_counts_as_merged_when_the_base_branch_has_its_files(shared: Sha
     git(tmp_path / "merger", "revert", "--no-edit", "HEAD")
     git(tmp_path / "merger", "push", "--quiet")
     assert not is_on_base(shared.ours, "acc", settings)
+
+
+def test_an_approval_reaches_every_clone_and_only_for_a_gate_that_can_wait(shared: Shared) -> None:
+    """It is pushed with its reason; one for another phase's gate is refused, since it would end with the next move."""
+    ref = EnvironmentRef(shared.ours, "acc")
+    update_rotation(shared.ours, "acc", lambda stored: replace(stored, phase=Phase.CLIENTS))
+    commit_phase(shared.ours, "acc", "clients is deployed")
+    with pytest.raises(InputError, match="external-trust does not wait at phase clients"):
+        record_approval(ref, Gate.EXTERNAL_TRUST, None, "too late")
+    record_approval(ref, Gate.CLIENTS, "applicatie", "its owner says so", "dba")
+    pushed = parse_rotation(git(shared.remote, "show", f"{BRANCH}:rechain/acc/rotation.yml"), "pushed")
+    assert [(one.gate, one.client, one.who) for one in pushed.approvals] == [(Gate.CLIENTS, "applicatie", "dba")]
+    assert "its owner says so" in git(shared.remote, "log", "-1", "--format=%B", BRANCH)
 
 
 def test_a_base_branch_that_does_not_exist_is_named(shared: Shared) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from rechain.gate import base_branch, still_closed
+from rechain.gate import base_branch, gates_out_of, still_closed
 from rechain.phase import Phase
 from rechain.rotation import Approval, Gate, Rotation
 
@@ -36,3 +36,11 @@ def test_a_person_who_says_that_the_branch_is_frozen_opens_it() -> None:
     assert still_closed(waiting, replace(_HALF_WAY, approvals=(frozen,))) == ()
     assert still_closed(waiting, replace(_HALF_WAY, approvals=(replace(frozen, gate=Gate.CLIENTS),))) == waiting
     assert still_closed(waiting, replace(_HALF_WAY, approvals=(replace(frozen, generation=1),))) == waiting
+
+
+def test_only_gates_that_can_wait_lead_out_of_a_phase() -> None:
+    """An approval of another one would be gone before it is needed."""
+    assert gates_out_of(None) == gates_out_of(Phase.ISSUED) == gates_out_of(Phase.RETIRED) == frozenset()
+    assert Gate.CLIENTS not in gates_out_of(Phase.SERVERS)
+    assert Gate.EXTERNAL_TRUST not in gates_out_of(Phase.CLIENTS)
+    assert gates_out_of(Phase.OVERLAP) == frozenset(Gate)
