@@ -1,0 +1,1 @@
+"""The scan: what was seen of certificates anywhere, judged, forecast and reported."""
