@@ -77,13 +77,23 @@ def lint_certificates(text: str, where: str, *, now: datetime, side: Side | None
     Raises:
         PemError: There is no certificate, or one can't be parsed.
     """
-    beside = read_certificates(text, where)
+    return judge_certificates(read_certificates(text, where), where, now=now, side=side)
+
+
+def judge_certificates(
+    beside: tuple[Certificate, ...], where: str, *, now: datetime, side: Side | None = None
+) -> tuple[Finding, ...]:
+    """Judge certificates that stand in one text, in its order, as `lint_certificates` does."""
     found = []
     for certificate in beside:
         parsed = x509.load_pem_x509_certificate(certificate.pem.encode())
         presented = Presented(certificate, parsed, beside, side, now)
         place = f"{where}: {certificate.common_name or certificate.subject}"
-        found += [policy.found(place, what) for policy, rule in _RULES for what in rule(presented)]
+        found += [
+            policy.found(place, what, certificate=certificate.fingerprint)
+            for policy, rule in _RULES
+            for what in rule(presented)
+        ]
     return tuple(found)
 
 
@@ -139,7 +149,7 @@ def _weak_signature(it: Presented) -> Iterator[str]:
 
 @_policy(
     "missing-aki",
-    Severity.WARNING,
+    Severity.NOTE,
     "with two generations of one DN in a bundle, OpenSSL finds the issuer by AKI alone; without it the overlap itself "
     "breaks logins",
     "rotate to a generation that rechain issues: its CA names differ and it has AKI",
@@ -213,7 +223,7 @@ def _java_key_usages(it: Presented) -> Iterator[str]:
 
 @_policy(
     "short-serial",
-    Severity.WARNING,
+    Severity.NOTE,
     "serials like 01 repeat in every generation, and pg_stat_ssl tells generations apart by serial alone",
     "rotate to a generation that rechain issues",
 )

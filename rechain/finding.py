@@ -7,10 +7,11 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """What a finding means: logins fail, or may one day."""
+    """What a finding means: logins fail, or may one day; a note is worth knowing and alarms nobody."""
 
     ERROR = "error"
     WARNING = "warning"
+    NOTE = "note"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,9 @@ class Policy:
     reason: str
     fix: str
 
-    def found(self, where: str, what: str, fix: str | None = None) -> Finding:
+    def found(self, where: str, what: str, fix: str | None = None, *, certificate: str | None = None) -> Finding:
         """A finding of this rule."""
-        return Finding(where, self.severity, what, fix or self.fix, self.name)
+        return Finding(where, self.severity, what, fix or self.fix, self.name, certificate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Finding:
         what: What was found.
         fix: What to do.
         policy: Name of the rule.
+        certificate: Fingerprint of the certificate that it is about; None when it is about something else.
     """
 
     where: str
@@ -51,6 +53,7 @@ class Finding:
     what: str
     fix: str
     policy: str
+    certificate: str | None = None
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what} ({self.fix})"

@@ -11,6 +11,7 @@ from rechain.certificate_policy import certificate_policies, lint_certificates
 from rechain.errors import RechainError
 from rechain.finding import Finding, Policy, Severity
 from rechain.generation import Side
+from rechain.scan.rules import scan_policies
 from rechain.spec import ChainSpec, wrong_usages
 from rechain.usages import CLIENT_AUTH, JAVA_KEY_USAGES, SERVER_AUTH
 
@@ -26,7 +27,7 @@ READABLE = Policy(
 
 def policies() -> tuple[Policy, ...]:
     """All policies, in the order in which they are judged."""
-    return (READABLE, *(policy for policy, _ in _RULES), *certificate_policies())
+    return (READABLE, *(policy for policy, _ in _RULES), *certificate_policies(), *scan_policies())
 
 
 def unreadable(error: RechainError) -> Finding:
