@@ -1,24 +1,26 @@
 """The command line: it starts flows, calls read-only tasks, and prints what they return.
 
 Exit codes: 0 done; 1 failed, the fleet is at a safe resting point; 2 wrong use or refused input, nothing changed;
-4 waiting at a gate. Prefect takes a second to import, so only the commands that run flows import it.
+4 waiting at a gate. `scan` alone answers as monitoring plugins do. Prefect takes a second to import, so only the commands that run flows import it.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
 from flows import terminal
-from flows.terminal import Format
+from flows.terminal import Format, ScanFormat
 from rechain.errors import InputError, RechainError
 from rechain.phase import Phase
 from rechain.report import Outcome, RotationReport
 from rechain.rotation import Gate
+from rechain.scan.seen import Source
 
 app = App(name="rechain", help="Refresh the mTLS certificate chain of a PostgreSQL fleet, and prove every step.")
 
@@ -31,6 +33,7 @@ NonAtomic = Annotated[
 ]
 HERE = Path()
 WAITING = 4
+UNKNOWN = 3
 
 
 @app.command
@@ -140,6 +143,23 @@ def verify(env: str, *, repo: Repo = HERE, format: Formatted = Format.TABLE) -> 
 
 
 @app.command
+def scan(
+    *envs: str,
+    source: Annotated[
+        list[Source] | None, Parameter(help="Ask this source; repeatable. Default: all reachable.")
+    ] = None,
+    format: Annotated[ScanFormat, Parameter(help="How to print.")] = ScanFormat.TABLE,
+    output: Annotated[Path | None, Parameter(help="Write there, by rename, instead of printing.")] = None,
+    repo: Repo = HERE,
+) -> int:
+    """Look at every certificate in files, on the wire and in bundles. Exit code: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
+    from flows.scanning import run_scan
+
+    with terminal.progress() if sys.stderr.isatty() else nullcontext():
+        return run_scan(repo.resolve(), envs, source or [], format, output)
+
+
+@app.command
 def lint(
     *files: Path,
     list_policies: Annotated[bool, Parameter(name="--list", negative="", help="List the policies.")] = False,
@@ -206,16 +226,21 @@ def _end(report: RotationReport, format: Format) -> int:
     return WAITING if report.outcome is Outcome.WAITING else 0
 
 
+def _is_scan() -> bool:
+    """Whether a monitoring system asks: for a plugin, 2 would mean that certificates are in a critical state."""
+    return sys.argv[1:2] == ["scan"]
+
+
 def main() -> None:
     """Run a command; an error is one line on stderr and the exit code of its kind."""
     try:
         sys.exit(app(sys.argv[1:], exit_on_error=False, print_error=False, result_action="return_value"))
     except CycloptsError as error:
         terminal.complain(f"rechain: {str(error).splitlines()[0]} (see `rechain --help`)")
-        sys.exit(2)
+        sys.exit(UNKNOWN if _is_scan() else 2)
     except RechainError as error:
         terminal.complain(str(error))
-        sys.exit(error.exit_code)
+        sys.exit(UNKNOWN if _is_scan() else error.exit_code)
     except KeyboardInterrupt:
         terminal.complain("rechain: interrupted; run the same command again to go on")
         sys.exit(1)

@@ -22,6 +22,17 @@ class Format(StrEnum):
     YAML = "yaml"
 
 
+class ScanFormat(StrEnum):
+    """How a scan is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+    NAGIOS = "nagios"
+    PROMETHEUS = "prometheus"
+    HTML = "html"
+
+
 _PREFECT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",

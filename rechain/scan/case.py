@@ -61,18 +61,23 @@ class Case:
         """The instant that all is judged at."""
         return self.seen.at
 
+    @property
+    def asked_texts(self) -> tuple[Text, ...]:
+        """The repository's entries to report; when it was not asked they serve for comparison only."""
+        return self.seen.texts if Source.REPOSITORY in self.seen.sources else ()
+
     @cached_property
     def deployed(self) -> tuple[Text, ...]:
         """Texts that somebody reads now: certs.yml, and the files on hosts."""
         return (
-            *(text for text in self.seen.texts if text.generation is None),
+            *(text for text in self.asked_texts if text.generation is None),
             *(text for _, one in self.seen.sets for text in (one.cert_text, one.ca_text)),
         )
 
     @cached_property
     def live(self) -> Mapping[str, Certificate]:
         """By fingerprint, the certificates that matter: deployed, served, or of the current or the next generation."""
-        texts = [*self.deployed, *(text for text in self.seen.texts if self._is_of_now(text))]
+        texts = [*self.deployed, *(text for text in self.asked_texts if self._is_of_now(text))]
         return _by_fingerprint(
             [*(one for text in texts for one in text.certificates), *(c for s in self.seen.served for c in s.chain)]
         )
@@ -80,7 +85,7 @@ class Case:
     @cached_property
     def every(self) -> Mapping[str, Certificate]:
         """By fingerprint, every certificate that was seen, those of retired generations too."""
-        return {**self.live, **_by_fingerprint(one for text in self.seen.texts for one in text.certificates)}
+        return {**self.live, **_by_fingerprint(one for text in self.asked_texts for one in text.certificates)}
 
     @cached_property
     def places(self) -> Mapping[str, tuple[Place, ...]]:
@@ -102,7 +107,7 @@ class Case:
         return text.generation is not None and text.generation in (self.seen.current, self.seen.next)
 
     def _sightings(self) -> Iterator[tuple[Certificate, Place]]:
-        for text in (*(t for t in self.seen.texts if t.generation is None), *self.seen.texts):
+        for text in (*(t for t in self.asked_texts if t.generation is None), *self.asked_texts):
             yield from ((one, Place(text.source, text.location, text.use)) for one in text.certificates)
         for _, one in self.seen.sets:
             for text in (one.cert_text, one.ca_text):

@@ -36,10 +36,13 @@ class Peer:
 
 
 def servers(case: Case) -> Iterator[Peer]:
-    """Every endpoint of the inventory whose leaf and bundle are known from anywhere."""
+    """Every endpoint of the inventory whose leaf and bundle are known from anywhere; without it, every server."""
+    if case.seen.fleet is None:
+        yield from _servers_of_repository(case)
+        return
     served = {one.listener: one.chain for one in case.seen.served}
     on_disk = {one.endpoint: one for _, one in case.seen.sets if one.endpoint}
-    for listener in listeners(case.seen.fleet) if case.seen.fleet else ():
+    for listener in listeners(case.seen.fleet):
         one = on_disk.get(listener.endpoint)
         name = listener.endpoint.server_name
         chain = served.get(listener) or _on_disk(one, "cert_text") or _entry(case, Use.SERVER_LEAF, name)
@@ -47,6 +50,15 @@ def servers(case: Case) -> Iterator[Peer]:
         if chain and trusts:
             crls = one.crls if one else ()
             yield _peer(str(listener.endpoint), chain, trusts, crls, listener.kind in _LOGIN_KINDS)
+
+
+def _servers_of_repository(case: Case) -> Iterator[Peer]:
+    """The servers that certs.yml names, for a scan that does not read the inventory."""
+    trusts = _entry(case, Use.CLIENT_BUNDLE, None)
+    for text in case.seen.texts:
+        is_server = text.use is Use.SERVER_LEAF and text.generation is None and text.name
+        if is_server and text.certificates and trusts:
+            yield _peer(text.name or "", text.certificates, trusts)
 
 
 def clients(case: Case) -> Iterator[Peer]:
@@ -60,6 +72,7 @@ def clients(case: Case) -> Iterator[Peer]:
     for text in case.seen.texts:
         is_other = text.use is Use.CLIENT_LEAF and text.generation is None and text.name not in seen
         if is_other and text.certificates and trusts:
+            seen.add(text.name or "")
             yield _peer(text.name or name_of(text.certificates[0]), text.certificates, trusts)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -148,7 +148,7 @@ def _urgency(row: Row) -> tuple[int, datetime, str]:
     return -_URGENCY[row.status], row.certificate.not_after, row.certificate.fingerprint
 
 
-def as_json(scanned: Sequence[Scanned]) -> Mapping[str, object]:
+def as_json(scanned: Sequence[Scanned]) -> dict[str, object]:
     """`scan` as a contract for programs (`"schema": 1`). Times are ISO 8601 in UTC, serials hexadecimal."""
     return {
         "schema": 1,
@@ -159,7 +159,7 @@ def as_json(scanned: Sequence[Scanned]) -> Mapping[str, object]:
             {"environment": one.environment, **_finding_json(finding)} for one in scanned for finding in one.findings
         ],
         "unreachable": [
-            {"environment": one.environment, "source": spot.source, "location": spot.location, "problem": spot.problem}
+            {"environment": one.environment, "source": spot.source.value, "location": spot.location, "problem": spot.problem}
             for one in scanned
             for spot in one.unreachable
         ],
@@ -184,7 +184,7 @@ def _row_json(row: Row) -> dict[str, object]:
         "status": row.status.name,
         "findings": [_finding_json(finding) for finding in row.findings],
         "places": [
-            {"source": place.source, "location": place.location, "use": place.use.value} for place in row.places
+            {"source": place.source.value, "location": place.location, "use": place.use.value} for place in row.places
         ],
     }
 

@@ -40,7 +40,7 @@ def judge(case: Case) -> Iterator[Finding]:
     "replace it by a whole one",
 )
 def _not_readable(policy: Policy, case: Case) -> Iterator[Finding]:
-    for text in (*case.seen.texts, *(text for _, one in case.seen.sets for text in (one.cert_text, one.ca_text))):
+    for text in (*case.asked_texts, *(text for _, one in case.seen.sets for text in (one.cert_text, one.ca_text))):
         if text.problem:
             yield policy.found(text.location, text.problem)
 
@@ -63,7 +63,7 @@ def _about_certificates(case: Case) -> Iterator[Finding]:
 
 def _of_now(case: Case) -> Iterator[Text]:
     yield from case.deployed
-    for text in case.seen.texts:
+    for text in case.asked_texts:
         if text.generation is not None and text.generation in (case.seen.current, case.seen.next):
             yield text
     for served in case.seen.served:

@@ -78,7 +78,8 @@ def _retired(case: Case) -> dict[str, int]:
     "find its owner, and add the client to the chain spec",
 )
 def _client_not_in_repository(policy: Policy, case: Case) -> Iterator[Finding]:
-    known = {certificate.serial for certificate in case.every.values()}
+    entries = (certificate for text in case.seen.texts for certificate in text.certificates)
+    known = {certificate.serial for certificate in entries}
     foreign = {ca.common_name for ca in _foreign(case) if ca.common_name}
     for use in dict.fromkeys(case.seen.sessions):
         if use.serial in known or any(f"CN={name}" in use.issuer_dn for name in foreign):

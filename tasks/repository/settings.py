@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -83,6 +84,7 @@ class Settings(_Model):
     Attributes:
         batch: Hosts at a time in a roll-out.
         ca_keys: Whether a generation's CA keys are kept in their vault or discarded once it is issued.
+        next_refresh: Day of the next planned refresh: the scan warns of a CA that ends before it.
     """
 
     verify: Verify = Verify()
@@ -94,6 +96,7 @@ class Settings(_Model):
     gates: Gates = Gates()
     batch: int = Field(1, ge=1)
     ca_keys: Literal["keep", "discard"] = "keep"
+    next_refresh: date | None = None
 
 
 def read_settings(root: Path) -> Settings:

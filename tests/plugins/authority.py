@@ -56,17 +56,25 @@ class Pair:
 
 @dataclass(slots=True)
 class Authority:
-    """A root, an intermediate for servers and one for clients, all with names of their own."""
+    """A root, an intermediate for servers and one for clients, all with names of their own.
+
+    Attributes:
+        name: Goes into every CA's name.
+        days: From when until when the CAs are valid, days from now.
+        has_aki: Whether what it issues carries an authority key identifier.
+    """
 
     name: str
+    days: tuple[int, int] = (-1, 30)
+    has_aki: bool = True
     root: Pair = field(init=False, repr=False)
     servers: Pair = field(init=False, repr=False)
     clients: Pair = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.root = _sign(f"{self.name} root", None, is_ca=True)
-        self.servers = _sign(f"{self.name} servers", self.root, is_ca=True)
-        self.clients = _sign(f"{self.name} clients", self.root, is_ca=True)
+        self.root = self._ca("root", None)
+        self.servers = self._ca("servers", self.root)
+        self.clients = self._ca("clients", self.root)
 
     @property
     def server_bundle(self) -> str:
@@ -86,11 +94,14 @@ class Authority:
 
     def server(self, name: str, days: tuple[int, int] = (-1, 30)) -> Pair:
         """A server leaf for a name."""
-        return _sign(name, self.servers, names=(name,), usage=SERVER_AUTH, days=days)
+        return _sign(name, self.servers, names=(name,), usage=SERVER_AUTH, days=days, has_aki=self.has_aki)
 
     def client(self, name: str, usage: ObjectIdentifier = CLIENT_AUTH, days: tuple[int, int] = (-1, 30)) -> Pair:
         """A client leaf for a role, valid from and until so many days from now."""
-        return _sign(name, self.clients, usage=usage, days=days)
+        return _sign(name, self.clients, usage=usage, days=days, has_aki=self.has_aki)
+
+    def _ca(self, what: str, issuer: Pair | None) -> Pair:
+        return _sign(f"{self.name} {what}", issuer, is_ca=True, days=self.days, has_aki=self.has_aki)
 
 
 def write_files(directory: Path, chain_pem: str, key_pem: str, bundle_pem: str) -> ClientFiles:
@@ -113,6 +124,7 @@ def _sign(
     names: tuple[str, ...] = (),
     usage: ObjectIdentifier | None = None,
     days: tuple[int, int] = (-1, 30),
+    has_aki: bool = True,
 ) -> Pair:
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Réseau, BV"), _common_name(name)])
@@ -124,8 +136,10 @@ def _sign(
         .not_valid_after(now + timedelta(days=days[1]))
         .add_extension(x509.BasicConstraints(is_ca, None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
     )
+    if has_aki:
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+        builder = builder.add_extension(identifier, critical=False)
     if usage:
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
     if names:
