@@ -1,3 +1,3 @@
 """Fixtures that every room of tests shares."""
 
-pytest_plugins = ["tests.plugins.repository", "tests.plugins.lab", "tests.plugins.desk"]
+pytest_plugins = ["tests.plugins.repository", "tests.plugins.lab", "tests.plugins.desk", "tests.plugins.shifted_clock"]

@@ -61,20 +61,24 @@ class Authority:
     Attributes:
         name: Goes into every CA's name.
         days: From when until when the CAs are valid, days from now.
+        server_days: The same for the intermediate of servers alone; None for `days`.
+        client_days: The same for the intermediate of clients alone; None for `days`.
         has_aki: Whether what it issues carries an authority key identifier.
     """
 
     name: str
     days: tuple[int, int] = (-1, 30)
     has_aki: bool = True
+    server_days: tuple[int, int] | None = None
+    client_days: tuple[int, int] | None = None
     root: Pair = field(init=False, repr=False)
     servers: Pair = field(init=False, repr=False)
     clients: Pair = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.root = self._ca("root", None)
-        self.servers = self._ca("servers", self.root)
-        self.clients = self._ca("clients", self.root)
+        self.root = self._ca("root", None, self.days)
+        self.servers = self._ca("servers", self.root, self.server_days or self.days)
+        self.clients = self._ca("clients", self.root, self.client_days or self.days)
 
     @property
     def server_bundle(self) -> str:
@@ -86,11 +90,11 @@ class Authority:
         """What servers trust."""
         return self.clients.value.pem + self.root.value.pem
 
-    def empty_crl(self) -> str:
-        """A revocation list of the root that revokes nothing, as PEM."""
-        now = datetime.now(UTC)
-        builder = x509.CertificateRevocationListBuilder(self.root.certificate.subject, now, now + timedelta(days=1))
-        return builder.sign(self.root.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+    def empty_crl(self, of: Pair | None = None, days: int = 1) -> str:
+        """A revocation list of the root, or of another CA, that revokes nothing, as PEM."""
+        ca, now = of or self.root, datetime.now(UTC)
+        builder = x509.CertificateRevocationListBuilder(ca.certificate.subject, now, now + timedelta(days=days))
+        return builder.sign(ca.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
     def server(self, name: str, days: tuple[int, int] = (-1, 30)) -> Pair:
         """A server leaf for a name."""
@@ -100,8 +104,8 @@ class Authority:
         """A client leaf for a role, valid from and until so many days from now."""
         return _sign(name, self.clients, usage=usage, days=days, has_aki=self.has_aki)
 
-    def _ca(self, what: str, issuer: Pair | None) -> Pair:
-        return _sign(f"{self.name} {what}", issuer, is_ca=True, days=self.days, has_aki=self.has_aki)
+    def _ca(self, what: str, issuer: Pair | None, days: tuple[int, int]) -> Pair:
+        return _sign(f"{self.name} {what}", issuer, is_ca=True, days=days, has_aki=self.has_aki)
 
 
 def write_files(directory: Path, chain_pem: str, key_pem: str, bundle_pem: str) -> ClientFiles:
