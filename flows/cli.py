@@ -1,7 +1,8 @@
 """The command line: it starts flows, calls read-only tasks, and prints what they return.
 
 Exit codes: 0 done; 1 failed, the fleet is at a safe resting point; 2 wrong use or refused input, nothing changed;
-4 waiting at a gate. `scan` alone answers as monitoring plugins do. Prefect takes a second to import, so only the commands that run flows import it.
+4 waiting at a gate. `scan` alone answers as monitoring plugins do: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
+Prefect takes a second to import, so only the commands that run flows import it.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ def scan(
     output: Annotated[Path | None, Parameter(help="Write there, by rename, instead of printing.")] = None,
     repo: Repo = HERE,
 ) -> int:
-    """Look at every certificate in files, on the wire and in bundles. Exit code: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
+    """Look at every certificate in files, on the wire and in bundles; exits 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
     from flows.scanning import run_scan
 
     with terminal.progress() if sys.stderr.isatty() else nullcontext():

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from prefect import flow
+from prefect.client.schemas import State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
+from prefect.futures import PrefectFuture
 from prefect.runtime import deployment
-from prefect.states import Completed, State
-from prefect.task_runners import ThreadPoolTaskRunner
-from prefect.utilities.annotations import quote
+from prefect.states import Completed
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
+from tasks.tell_scan import tell_people
 
 from rechain.scan.report import Scanned, worst
 from rechain.scan.seen import Source
@@ -22,15 +24,14 @@ from tasks.scan import judge, look_at_hosts, look_at_repository, look_at_session
 from tasks.scan_artifacts import publish
 from tasks.scan_look import Asked, asked, finish
 from tasks.state import EnvironmentRef
-from tasks.step import progress
-from tasks.tell_scan import tell_people
+from tasks.step import as_it_is, progress
 
 FOR_ONE_ENVIRONMENT = "scan-expiry/environment"
-_AT_ONCE = 4
+_RUNNER: TaskRunner[PrefectFuture[Any]] = ThreadPoolTaskRunner(max_workers=4)
 
 
-@flow(name="scan-expiry", persist_result=False, task_runner=ThreadPoolTaskRunner(max_workers=_AT_ONCE))
-def scan_expiry(
+@flow(name="scan-expiry", persist_result=False, task_runner=_RUNNER)
+def scan_expiry(  # noqa: PLR0917  # the fields of the run form
     environments: list[str] | None = None,
     repository: str = "",
     sources: list[Source] | None = None,
@@ -87,13 +88,13 @@ def _start_runs(names: list[str], repository: str, sources: list[Source] | None,
 
 def _scan(ref: EnvironmentRef, ask: Asked, shard_size: int) -> Scanned:
     """One environment: the repository and inventory first, then the wire in shards, hosts and sessions at once."""
-    begun = look_at_repository(ref, quote(ask))
+    begun = look_at_repository(ref, as_it_is(ask))
     wire = [
-        look_at_shard.submit(ref.environment, number, quote(shard))
+        look_at_shard.submit(ref.environment, number, as_it_is(shard))
         for number, shard in enumerate(shards(begun, shard_size))
     ]
-    hosts = look_at_hosts.submit(ref, quote(begun))
-    sessions = look_at_sessions.submit(ref, quote(ask), quote(begun))
+    hosts = look_at_hosts.submit(ref, as_it_is(begun))
+    sessions = look_at_sessions.submit(ref, as_it_is(ask), as_it_is(begun))
     served = tuple(one for shard in wire for one in shard.result())
     return judge(ref, finish(begun, served, hosts.result(), sessions.result()))
 

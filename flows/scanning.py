@@ -18,7 +18,7 @@ from rechain.scan.case import Limits, name_of
 from rechain.scan.nagios import nagios
 from rechain.scan.page import page
 from rechain.scan.prometheus import prometheus
-from rechain.scan.report import Scanned, Status, as_json, worst
+from rechain.scan.report import Row, Scanned, Status, as_json, worst
 from rechain.scan.seen import Source
 from tasks.repository.layout import environments
 from tasks.repository.settings import Settings, read_settings
@@ -27,7 +27,7 @@ from tasks.state import EnvironmentRef
 
 progress = logging.getLogger("rechain")
 
-_AT_ONCE = 4
+_AT_ONCE, _SHOWN = 4, 3
 _COLOURS = {Status.OK: "green", Status.WARNING: "yellow", Status.CRITICAL: "bold red", Status.UNKNOWN: "magenta"}
 
 
@@ -89,7 +89,7 @@ def print_scan(scanned: Sequence[Scanned]) -> None:
                 f"{row.certificate.not_after:%Y-%m-%d}",
                 str(row.days_left),
                 Text(f"{name_of(row.certificate)}\n{row.role}"),
-                Text("\n".join(f"{place.source}: {place.location}" for place in row.places)),
+                Text("\n".join(_places(row))),
                 Text("\n".join(f"{finding.policy}: {finding.what}" for finding in row.findings)),
             )
         out().print(table)
@@ -99,6 +99,13 @@ def print_scan(scanned: Sequence[Scanned]) -> None:
             say(f"not seen: {spot.location} ({spot.source}): {spot.problem}")
         for failure in one.forecast.failures or [one.forecast]:
             say(f"forecast: {failure.sentence}")
+
+
+def _places(row: Row) -> list[str]:
+    """The first places of a certificate, and how many more there are."""
+    shown = [f"{place.source}: {place.location}" for place in row.places[:_SHOWN]]
+    more = len(row.places) - len(shown)
+    return [*shown, f"and {more} more"] if more else shown
 
 
 def _deliver(text: str, output: Path | None) -> None:

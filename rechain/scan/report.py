@@ -159,7 +159,12 @@ def as_json(scanned: Sequence[Scanned]) -> dict[str, object]:
             {"environment": one.environment, **_finding_json(finding)} for one in scanned for finding in one.findings
         ],
         "unreachable": [
-            {"environment": one.environment, "source": spot.source.value, "location": spot.location, "problem": spot.problem}
+            {
+                "environment": one.environment,
+                "source": spot.source.value,
+                "location": spot.location,
+                "problem": spot.problem,
+            }
             for one in scanned
             for spot in one.unreachable
         ],

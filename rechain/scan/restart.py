@@ -30,6 +30,8 @@ def _problems(one: SetOnHost) -> Iterator[str]:
     for file in (one.cert, one.key, one.ca):
         if file.problem:
             yield f"{file.path}: {file.problem}"
+        elif file.readable is False:
+            yield f"{file.path}: belongs to {file.owner}, and {one.owner} may not read it"
     if one.pair_problem:
         yield f"{one.key.path}: {one.pair_problem}"
     yield from _open_key(one.key, one.owner)

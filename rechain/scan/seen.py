@@ -96,6 +96,7 @@ class FileFacts:
         mode: Permission bits, as in 0o600; None when there is no such file.
         owner: Name of the OS user that owns it; None when there is no such file.
         group: Name of its group; None when there is no such file.
+        readable: Whether the set's owner may read it; None when that is not known.
     """
 
     path: str
@@ -103,6 +104,7 @@ class FileFacts:
     mode: int | None = None
     owner: str | None = None
     group: str | None = None
+    readable: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ _NAMES = (
     "inventory.ini",
 )
 _HIDDEN = ("certs.yml", "certs.vault.yml", "certsvault.yml")
+_VARIABLES = "zz_rechain.json"
 _TIMEOUT_S = 120.0
 
 
@@ -68,8 +69,7 @@ def read_fleet(root: Path, environment: str, clients: Sequence[str], servers: Co
 
 def _list(root: Path, environment: str) -> Mapping[str, Mapping[str, object]]:
     source = inventory_path(root, environment)
-    with _without_certs(environment_folder(root, environment)) as folder:
-        view = folder / source.name if source.is_file() else folder
+    with without_certs(root, environment) as view:
         finished = run(
             [find_program("ansible-inventory"), "--list", "-i", str(view), "--playbook-dir", str(root)],
             environment=_environment(),
@@ -85,7 +85,35 @@ def _list(root: Path, environment: str) -> Mapping[str, Mapping[str, object]]:
 
 
 @contextmanager
-def _without_certs(folder: Path) -> Iterator[Path]:
+def without_certs(root: Path, environment: str, variables: Mapping[str, object] | None = None) -> Iterator[Path]:
+    """An inventory without certs.yml and its vault, to be read with no vault password; gone when the block ends.
+
+    Args:
+        root: The environment repository.
+        environment: Name of the environment.
+        variables: Further variables of all hosts.
+
+    Yields:
+        What `-i` takes.
+
+    Raises:
+        RepositoryError: There is no such environment.
+    """
+    source = inventory_path(root, environment)
+    with _view(environment_folder(root, environment)) as folder:
+        if variables is not None:
+            _add_variables(folder / "group_vars" / "all", variables)
+        yield folder / source.name if source.is_file() else folder
+
+
+def _add_variables(folder: Path, variables: Mapping[str, object]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(variables, ensure_ascii=False)
+    (folder / _VARIABLES).write_text(text, "utf-8")
+
+
+@contextmanager
+def _view(folder: Path) -> Iterator[Path]:
     """A folder that shows an inventory folder through links, without the certs files."""
     with tempfile.TemporaryDirectory(prefix="rechain-inventory-") as scratch:
         view = Path(scratch) / folder.name
