@@ -33,7 +33,7 @@ class PhaseMark:
 def run_directory(ref: EnvironmentRef, generation: int) -> Path:
     """Where this worker keeps the record of one rotation; made when it is missing."""
     repository = hashlib.sha256(str(ref.root).encode()).hexdigest()[:12]
-    directory = _base() / f"{ref.environment}-{repository}" / f"generation-{generation}"
+    directory = state_base() / f"{ref.environment}-{repository}" / f"generation-{generation}"
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     return directory
 
@@ -82,7 +82,8 @@ def _append(directory: Path, entry: dict[str, str]) -> None:
         file.write(json.dumps(entry) + "\n")
 
 
-def _base() -> Path:
+def state_base() -> Path:
+    """Where this worker keeps what it remembers: RECHAIN_STATE_DIR, or where the user's programs keep theirs."""
     chosen = os.environ.get("RECHAIN_STATE_DIR")
     if chosen:
         return Path(chosen)

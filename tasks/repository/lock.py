@@ -30,7 +30,7 @@ def locked(root: Path, environment: str) -> Iterator[None]:
     environment_folder(root, environment)
     folder = state_folder(root, environment)
     folder.mkdir(parents=True, exist_ok=True)
-    with _held(folder):
+    with held(folder):
         yield
 
 
@@ -42,12 +42,17 @@ def issuing(root: Path, environment: str) -> Iterator[None]:
         ClaimRefused: Another process did not end.
         RepositoryError: There is no such environment.
     """
-    with _held(environment_folder(root, environment)):
+    with held(environment_folder(root, environment)):
         yield
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def held(folder: Path) -> Iterator[None]:
+    """Hold a folder, against every other process that holds it this way.
+
+    Raises:
+        ClaimRefused: Another process did not let go of it.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         _wait(descriptor, folder)

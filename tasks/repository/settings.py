@@ -6,8 +6,9 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from rechain.address import keeps_secrets
 from rechain.errors import RepositoryError
 from tasks.repository.files import explain, parse_yaml, read_text
 
@@ -53,10 +54,17 @@ class Git(_Model):
     merge_request: bool = True
 
 
-class Slack(_Model):
-    """Where notifications go; the token is never in this file."""
+def _keeps_secrets(address: str | None) -> str | None:
+    if address is not None and not keeps_secrets(address):
+        raise ValueError("is not an https address")
+    return address
 
-    channel: str | None = None
+
+class Slack(_Model):
+    """Where notifications go, and where Slack's Web API is when that is elsewhere; the token is never in this file."""
+
+    channel: str | None = Field(None, min_length=1)
+    base_url: Annotated[str | None, AfterValidator(_keeps_secrets)] = None
 
 
 class Canary(_Model):
