@@ -15,6 +15,7 @@ from rechain.route import stations
 from tasks.claim import claimed
 from tasks.gates import closed_gates
 from tasks.generate import issue_next_generation
+from tasks.notify_hooks import on_crashed, on_failure
 from tasks.prove import prove_steps
 from tasks.record import mark_issued
 from tasks.reporting import report
@@ -23,7 +24,13 @@ from tasks.state import EnvironmentRef, observe
 from tasks.watch import watched
 
 
-@flow(name="refresh-with-minimal-impact", persist_result=False, validate_parameters=True)
+@flow(
+    name="refresh-with-minimal-impact",
+    persist_result=False,
+    validate_parameters=True,
+    on_failure=[on_failure],
+    on_crashed=[on_crashed],
+)
 def refresh_with_minimal_impact(
     environment: str,
     repository: str = ".",

@@ -13,6 +13,7 @@ from tasks.claim import claimed, publish
 from tasks.deploy import record_phase, write_everything
 from tasks.distribute import distribute
 from tasks.generate import issue_next_generation
+from tasks.notify_hooks import on_crashed, on_failure
 from tasks.reconnect import hosts_in_order
 from tasks.record import mark_ended, mark_started, run_directory
 from tasks.reporting import report
@@ -23,7 +24,7 @@ from tasks.verify import verify_phase
 from tasks.watch import watched
 
 
-@flow(name="replace-with-downtime", persist_result=False)
+@flow(name="replace-with-downtime", persist_result=False, on_failure=[on_failure], on_crashed=[on_crashed])
 def replace_with_downtime(environment: str, repository: str = ".", take_over: bool = False) -> RotationReport:
     """Replace every certificate and every bundle in one roll-out; logins fail while it is under way.
 

@@ -16,6 +16,7 @@ from rechain.route import stations
 from tasks.claim import claimed
 from tasks.discard import discard_next_generation
 from tasks.gates import closed_gates
+from tasks.notify_hooks import on_crashed, on_failure
 from tasks.prove import prove_steps
 from tasks.reopen import close_reopened, refuse_expiring, reopen_rotation
 from tasks.reporting import report
@@ -25,7 +26,9 @@ from tasks.state import EnvironmentRef
 from tasks.watch import Watched, watched
 
 
-@flow(name="roll-back", persist_result=False, validate_parameters=True)
+@flow(
+    name="roll-back", persist_result=False, validate_parameters=True, on_failure=[on_failure], on_crashed=[on_crashed]
+)
 def roll_back(
     environment: str,
     repository: str = ".",

@@ -7,11 +7,12 @@ from pathlib import Path
 from prefect import flow
 
 from tasks.access import deployed_phase
+from tasks.notify_hooks import on_crashed, on_failure
 from tasks.state import EnvironmentRef, observe
 from tasks.verify import Verification, verify_phase
 
 
-@flow(name="verify-connections", persist_result=False)
+@flow(name="verify-connections", persist_result=False, on_failure=[on_failure], on_crashed=[on_crashed])
 def verify_connections(environment: str, repository: str = ".") -> Verification:
     """Prove that every client can log in on every endpoint, with every generation that the present phase accepts.
 
