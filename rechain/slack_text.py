@@ -90,7 +90,7 @@ def section(*paragraphs: tuple[str, str]) -> Block:
     filled = [(label, text) for label, text in paragraphs if text]
     room = SECTION_LIMIT // max(len(filled), 1) - 1
     lines = (f"*{label}* {escaped(text, room - len(label) - 3)}" for label, text in filled)
-    return {"type": "section", "text": {"type": "mrkdwn", "text": "\n".join(lines)}}
+    return {"type": "section", "text": {"type": "mrkdwn", "text": "\n".join(lines) or "-"}}
 
 
 def listing(rows: Sequence[str], shown: int) -> Block:

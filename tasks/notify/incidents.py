@@ -193,11 +193,11 @@ class _Round:
 
     def _point(self, slack: Slack, book: Book, record: Record) -> None:
         """Let older messages of an incident that got worse lead to the new one."""
-        for old in record.replaced:
-            with suppress(MessageGone):
+        for done, old in enumerate(record.replaced, start=1):
+            with suppress(SlackRefused):  # at worst nothing leads from there to here
                 message = replaced_message(old.said, address=slack.address(record.place), now=self.now)
                 slack.update(old.place, message)
-            book.put(record.model_copy(update={"replaced": ()}))
+            book.put(record.model_copy(update={"replaced": record.replaced[done:]}))
 
     def _follow(self, slack: Slack, book: Book, incident: Incident, record: Record) -> None:
         """Bring an incident's message and thread up to date; no call when nothing changed."""

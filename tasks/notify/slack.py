@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPException
@@ -91,7 +91,7 @@ class Slack(Protocol):
         """Replace a message."""
 
     def address(self, posted: Posted) -> str | None:
-        """A link to a message."""
+        """A link to a message; None when there is none to be had."""
 
 
 def connect(settings: SlackSettings) -> Slack:
@@ -175,9 +175,10 @@ class _WebApi(_Way):
             )
 
     def address(self, posted: Posted) -> str | None:
-        with self._request():
+        with suppress(SlackRefused), self._request():
             link = self._client.chat_getPermalink(channel=posted.channel, message_ts=posted.ts or "")["permalink"]
             return link if isinstance(link, str) else None
+        return None
 
 
 class _Webhook(_Way):

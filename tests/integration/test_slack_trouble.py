@@ -87,6 +87,21 @@ def test_nothing_is_told_that_can_not_be_remembered(slack: Slack, scans: Scans, 
     assert slack.calls == []
 
 
+def test_the_old_message_leads_to_the_new_one_later(slack: Slack, scans: Scans) -> None:
+    """When Slack goes down between the two; an address that it does not give away is done without."""
+    scans.tell(INCIDENT)
+    assert scans.settings
+    slack.script = ["", "500"]
+    told = scans.tell(WORSE, settings=replace(scans.settings, patience_s=0))
+    assert (told.posted, len(told.failed), slack.edits) == ((NAME,), 1, [])
+    slack.script = ["unknown_method"]
+    assert scans.tell(WORSE) == Told()
+    [edit] = slack.edits
+    assert "got worse" in edit["text"]
+    assert scans.tell(WORSE) == Told()
+    assert len(slack.edits) == 1
+
+
 def _tell(directory: Path, settings: SlackSettings, incidents: Sequence[Incident]) -> None:
     told = tell(incidents, environments=["acc"], state_dir=directory, settings=settings, now=NOW)
     assert told.failed == ()
@@ -95,6 +110,7 @@ def _tell(directory: Path, settings: SlackSettings, incidents: Sequence[Incident
 def test_two_scans_at_once_tell_once(slack: Slack, scans: Scans, with_token: SlackSettings) -> None:
     """Each incident is one message, whichever of the processes came first."""
     incidents = [replace(INCIDENT, cause=f"policy:{number}") for number in range(5)]
+    slack.delay_s = 0.4  # so that the second comes while the first is at it
     context = multiprocessing.get_context("spawn")
     both = [context.Process(target=_tell, args=(scans.directory, with_token, incidents)) for _ in range(2)]
     for one in both:
@@ -140,6 +156,7 @@ def test_no_secret_is_in_a_log_or_an_error(
     shown = traceback.format_exception(caught.value)
     seen = (caplog.text, repr(told), repr(settings), *shown, *capfd.readouterr(), json.dumps(scans.memory()))
     assert told.failed
+    assert [record.name for record in caplog.records if record.name.startswith("slack_sdk")] == []
     assert [text for text in seen if WEBHOOK_SECRET in text or TOKEN in text] == []
 
 

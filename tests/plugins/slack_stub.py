@@ -52,6 +52,7 @@ class Slack:
         script: Answers for the next requests in place of the right one: `429`, `500`, `hang`, `cut`, or an error.
         always: The same for every request.
         retry_after: What a 429 asks for.
+        delay_s: How long it takes to answer.
     """
 
     port: int
@@ -60,6 +61,7 @@ class Slack:
     script: list[str] = field(default_factory=list)
     always: str | None = None
     retry_after: str = "1"
+    delay_s: float = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -179,8 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, answer = self._answer(method, body, planned)
             word = "ok" if answer == "ok" or _is_ok(answer) else planned or _word(answer)
             self.slack.calls.append(Call(method, body, time.monotonic(), word))
-        if planned == "hang":
-            time.sleep(3)
+        time.sleep(3 if planned == "hang" else self.slack.delay_s)
         if planned in ("cut", "hang"):
             self.close_connection = True
             return
