@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rechain.fleet import ServiceKind
 from rechain.scan.seen import FileFacts, SetOnHost
 
 _OTHERS = 0o077
@@ -13,9 +14,11 @@ _ROOT_GROUP_MAY_READ = 0o040
 def restart_problems(one: SetOnHost) -> tuple[str, ...]:
     """Why a restart of the service would be fatal; nothing when it would not.
 
+    Who else may read the key matters to PostgreSQL alone: PgBouncer, HAProxy and etcd start all the same.
+
     References: PostgreSQL documentation, "SSL Server File Usage".
     """
-    return tuple(_problems(one))
+    return tuple(_restart_problems(one))
 
 
 def client_problems(one: SetOnHost) -> tuple[str, ...]:
@@ -23,25 +26,29 @@ def client_problems(one: SetOnHost) -> tuple[str, ...]:
 
     References: PostgreSQL documentation, "Client Certificates" and "SSL Client File Usage" of libpq.
     """
-    return tuple(_problems(one))
+    return (*_unusable(one), *_open_key(one.key))
 
 
-def _problems(one: SetOnHost) -> Iterator[str]:
+def _restart_problems(one: SetOnHost) -> Iterator[str]:
+    yield from _unusable(one)
+    if one.kind in (None, ServiceKind.POSTGRESQL):
+        if one.key.owner not in (None, one.owner, "root"):
+            yield f"{one.key.path}: belongs to {one.key.owner}, not to {one.owner} or root"
+        yield from _open_key(one.key)
+
+
+def _unusable(one: SetOnHost) -> Iterator[str]:
     for file in (one.cert, one.key, one.ca):
         if file.problem:
             yield f"{file.path}: {file.problem}"
         elif file.readable is False:
-            yield f"{file.path}: belongs to {file.owner}, and {one.owner} may not read it"
+            yield f"{file.path}: {one.owner} can't read it; it belongs to {file.owner}, mode {file.mode or 0:04o}"
     if one.pair_problem:
         yield f"{one.key.path}: {one.pair_problem}"
-    yield from _open_key(one.key, one.owner)
 
 
-def _open_key(key: FileFacts, owner: str) -> Iterator[str]:
-    if key.mode is None:
-        return
+def _open_key(key: FileFacts) -> Iterator[str]:
+    """The check that PostgreSQL and libpq share; libpq does not ask whose the key is."""
     allowed = _ROOT_GROUP_MAY_READ if key.owner == "root" else 0
-    if key.owner not in (owner, "root"):
-        yield f"{key.path}: belongs to {key.owner}, not to {owner} or root"
-    if key.mode & _OTHERS & ~allowed:
+    if (key.mode or 0) & _OTHERS & ~allowed:
         yield f"{key.path}: has mode {key.mode:04o}; only 0600, or 0640 of root, is accepted"

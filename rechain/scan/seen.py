@@ -92,7 +92,7 @@ class FileFacts:
 
     Attributes:
         path: Absolute path on the host.
-        problem: Why it can't be read, loaded or parsed by OpenSSL on the host; None when it can.
+        problem: Why it can't be read, or loaded by OpenSSL on the host; None when it can.
         mode: Permission bits, as in 0o600; None when there is no such file.
         owner: Name of the OS user that owns it; None when there is no such file.
         group: Name of its group; None when there is no such file.
@@ -124,6 +124,7 @@ class SetOnHost:
         ca_text: Certificates of the bundle.
         pair_problem: Why key and leaf are no pair, as OpenSSL on the host says; None when they are one.
         crls: Revocation lists in files beside them, by path.
+        kind: What the service is; None for a client, or when that is not known.
     """
 
     reader: str
@@ -138,6 +139,7 @@ class SetOnHost:
     ca_text: Text
     pair_problem: str | None = None
     crls: tuple[CrlFile, ...] = ()
+    kind: ServiceKind | None = None
 
 
 @dataclass(frozen=True, slots=True)

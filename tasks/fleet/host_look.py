@@ -16,7 +16,9 @@ from tasks.fleet.inventory import without_certs
 from tasks.fleet.playbook import Ended, Play, last_words, run_play
 
 PLAYBOOK = Path(__file__).resolve().parent.parent / "playbooks" / "look.yml"
-_AT_ONCE = 25
+_AT_ONCE = 50
+_LEAST_S = 60.0
+_A_HOST_S = 2.0
 
 
 def look_at_hosts(
@@ -24,7 +26,7 @@ def look_at_hosts(
     environment: str,
     fleet: Fleet,
     *,
-    timeout_s: float = 120,
+    timeout_s: float | None = None,
     on_seen: Callable[[HostSeen], None] | None = None,
 ) -> tuple[HostSeen, ...]:
     """Look at the certificate files of every host that has services or managed clients.
@@ -35,7 +37,7 @@ def look_at_hosts(
         root: The environment repository.
         environment: Name of the environment.
         fleet: Its hosts.
-        timeout_s: Seconds for all of it.
+        timeout_s: Seconds for all of it; None for a minute, or for two seconds a host where that is more.
         on_seen: Hears each host as it answers.
 
     Returns:
@@ -47,12 +49,13 @@ def look_at_hosts(
     hosts = [host for host in fleet.hosts if host.services or host.clients]
     if not hosts:
         return ()
+    limit_s = timeout_s or max(_LEAST_S, _A_HOST_S * len(hosts))
     heard = _Heard({host.name: host for host in hosts}, on_seen or (lambda _seen: None))
-    variables = {"rechain_look_sets": {host.name: _sets(host) for host in hosts}}
+    variables = {"rechain_look_sets": {host.name: wanted_of(host) for host in hosts}}
     with without_certs(root.absolute(), environment, variables) as inventory:
         play = Play(root.absolute(), PLAYBOOK, inventory, parallel=min(len(hosts), _AT_ONCE))
-        ended = run_play(play, timeout_s=timeout_s, on_event=heard.hear)
-    return tuple(heard.seen.get(host.name) or _silent(host.name, ended, timeout_s) for host in hosts)
+        ended = run_play(play, timeout_s=limit_s, on_event=heard.hear)
+    return tuple(heard.seen.get(host.name) or _silent(host.name, ended, limit_s) for host in hosts)
 
 
 def clock_ahead_s(clock: float, start: float, end: float) -> float:
@@ -69,7 +72,8 @@ def clock_ahead_s(clock: float, start: float, end: float) -> float:
     return min(clock - start, 0.0) or max(clock - end, 0.0)
 
 
-def _sets(host: Host) -> list[dict[str, str]]:
+def wanted_of(host: Host) -> list[dict[str, str]]:
+    """The sets of a host as the module wants them: its services' first, then its clients'."""
     every: list[Service | ManagedClient] = [*host.services, *host.clients]
     return [
         {"cert_dir": one.cert_dir, "owner": one.owner, "cert": one.cert, "key": one.key, "ca": one.ca} for one in every
@@ -82,28 +86,23 @@ class _Heard:
     def __init__(self, hosts: Mapping[str, Host], tell: Callable[[HostSeen], None]) -> None:
         self.seen: dict[str, HostSeen] = {}
         self._hosts, self._tell = hosts, tell
-        self._started: dict[str, float] = {}
 
     def hear(self, event: Mapping[str, Any]) -> None:
         """Take one event."""
         host = self._hosts.get(event.get("host", ""))
-        if host is None:
-            return
-        if event["event"] == "runner_on_start":
-            self._started.setdefault(host.name, time.time())
-            return
-        found = self._result(host, event)
-        self.seen[host.name] = found
-        self._tell(found)
+        if host is not None and event["event"] != "runner_on_start":
+            self.seen[host.name] = _seen(host, event, time.time())
+            self._tell(self.seen[host.name])
 
-    def _result(self, host: Host, event: Mapping[str, Any]) -> HostSeen:
-        result, end = event["result"], time.time()
-        if event["event"] != "runner_on_ok" or "looks" not in result:
-            said = " ".join(str(result.get("msg", "no reason was given")).split())
-            kind = "does not answer" if event["event"] == "runner_on_unreachable" else "can't be looked at"
-            return HostSeen(host.name, problem=f"{kind}: {said}")
-        ahead = clock_ahead_s(float(result["clock"]), self._started.get(host.name, end), end)
-        return HostSeen(host.name, tuple(sets_of(host, result["looks"])), ahead)
+
+def _seen(host: Host, event: Mapping[str, Any], heard: float) -> HostSeen:
+    result = event["result"]
+    if event["event"] != "runner_on_ok" or "looks" not in result:
+        said = " ".join(str(result.get("msg", "no reason was given")).split())
+        kind = "does not answer" if event["event"] == "runner_on_unreachable" else "can't be looked at"
+        return HostSeen(host.name, problem=f"{kind}: {said}")
+    ahead = clock_ahead_s(result["clock"], result["asked"], heard)
+    return HostSeen(host.name, tuple(sets_of(host, result["looks"])), ahead)
 
 
 def sets_of(host: Host, looks: list[Mapping[str, Any]]) -> Iterable[SetOnHost]:
@@ -120,6 +119,7 @@ def _service_set(host: Host, service: Service, look: Mapping[str, Any]) -> SetOn
         is_server=True,
         endpoint=Endpoint(host.name, host.server_name, service.address, service.port),
         owner=service.owner,
+        kind=service.kind,
         **_contents(host, look, host.server_name, Use.SERVER_LEAF, Use.CLIENT_BUNDLE),
     )
 
@@ -153,7 +153,8 @@ def _facts(file: Mapping[str, Any]) -> FileFacts:
 
 def _text(host: Host, file: Mapping[str, Any], use: Use, name: str) -> Text:
     certificates, problem = read_what_can_be(file["text"])
-    return Text(Source.HOSTS, f"{host.name}: {file['path']}", use, name, certificates, file["problem"] or problem)
+    problem = file["problem"] or file["unread"] or problem
+    return Text(Source.HOSTS, f"{host.name}: {file['path']}", use, name, certificates, problem)
 
 
 def _crl_file(file: Mapping[str, Any]) -> CrlFile:

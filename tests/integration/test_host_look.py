@@ -123,7 +123,7 @@ def test_a_broken_block_hides_no_other(host: Site) -> None:
 def test_a_file_that_is_too_large_is_told(host: Site) -> None:
     """Nobody sends a log file over because it was called root.crt."""
     host.put(host.pki, {"root.crt": "x" * (1024 * 1024 + 1)})
-    assert _set(host).ca.problem == "is larger than 1 MiB"
+    assert _set(host).ca_text.problem == "is larger than 1 MiB, and was not looked at"
 
 
 def test_revocation_lists_beside_the_bundle_are_seen(host: Site) -> None:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import pwd
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from lab.errors import LabError
 from lab.installation import Installation, PostgresqlNotFound, find_postgresql
 from rechain.fleet import Host, Service, ServiceKind
-from rechain.scan.restart import client_problems, restart_problems
+from rechain.scan.restart import restart_problems
 from rechain.scan.seen import SetOnHost
-from tasks.fleet.host_look import sets_of
-from tasks.playbooks.module_utils import rechain_pem
-from tests.plugins.authority import Authority
+from tests.plugins.authority import Authority, Pair
+from tests.plugins.looks import look_at_host
 from tests.plugins.one_server import HBA, NAME, TLS, OneServer, one_server
 
 OURS = Authority("ours")
@@ -67,6 +63,25 @@ def _given(name: str, mode: int) -> Break:
     return give
 
 
+def _behind_a_closed_door(one: OneServer) -> None:
+    """A link to a file that everybody may read, in a directory that only root may enter."""
+    door, path = one.server.directory / "closed", one.server.data / "server.crt"
+    door.mkdir(mode=0o700, exist_ok=True)
+    (door / "server.crt").write_text(path.read_text())
+    path.unlink()
+    path.symlink_to(door / "server.crt")
+
+
+def _rsa_key() -> str:
+    key = rsa.generate_private_key(65537, 2048)
+    pkcs8, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, pkcs8, plain).decode()
+
+
+def _indented(text: str) -> str:
+    return "".join(f"  {line}\n" for line in text.splitlines())
+
+
 def _encrypted() -> str:
     return LEAF.key_text(serialization.BestAvailableEncryption(b"a passphrase"))
 
@@ -78,9 +93,17 @@ SAFE: dict[str, Break] = {
     "expired leaf": lambda one: _install(one, OURS.server(NAME, (-20, -1))),
     "bundle without a root": _text("root.crt", OURS.clients.value.pem),
     "certificate world readable": _mode("server.crt", 0o644),
+    "words after the leaf": _text("server.crt", LEAF.chain_pem + "made by hand\n"),
+    "indented certificate in the bundle": _text("root.crt", _indented(OURS.root.value.pem) + OURS.client_bundle),
+    "certificate beside the key": _text("server.key", LEAF.value.pem + LEAF.key_pem),
+    "key in the bundle": _text("root.crt", LEAF.key_pem + OURS.client_bundle),
+    "CA first, with its key": lambda one: _install(one, OURS.servers),
+    "bundle of more than 1 MiB": _text("root.crt", "#" * 1024 * 1024 + "\n" + OURS.client_bundle),
 }
 FATAL: dict[str, Break] = {
     "key is no pair": _text("server.key", OURS.server(NAME).key_pem),
+    "key of another kind": _text("server.key", _rsa_key()),
+    "key cut off": _text("server.key", LEAF.key_pem[:90]),
     "key 0644": _mode("server.key", 0o644),
     "key 0640": _mode("server.key", 0o640),
     "key missing": _gone("server.key"),
@@ -92,12 +115,17 @@ FATAL: dict[str, Break] = {
     "certificate empty": _text("server.crt", ""),
     "CA first": _text("server.crt", OURS.servers.value.pem + LEAF.value.pem),
     "garbage after the leaf": _text("server.crt", LEAF.value.pem + GARBAGE),
+    "intermediate cut off": _text("server.crt", LEAF.chain_pem[:-40]),
+    "intermediate indented": _text("server.crt", _indented(LEAF.chain_pem)),
+    "bundle of revocation lists": _text("root.crt", OURS.empty_crl()),
+    "bundle is a directory": _directory("root.crt"),
     "bundle missing": _gone("root.crt"),
     "bundle without a newline": _text("root.crt", OURS.client_bundle.replace("-----\n-----", "----------")),
     "bundle is garbage": _text("root.crt", "nothing\n"),
     "bundle empty": _text("root.crt", ""),
 }
 if os.geteuid() == 0:  # only root can give files away; other users have only the cases above
+    FATAL["certificate in a closed directory"] = _behind_a_closed_door
     FATAL["certificate of root 0600"] = _given("server.crt", 0o600)
     FATAL["bundle of root 0600"] = _given("root.crt", 0o600)
     SAFE["bundle of root 0644"] = _given("root.crt", 0o644)
@@ -106,9 +134,9 @@ if os.geteuid() == 0:  # only root can give files away; other users have only th
     FATAL["key of a stranger"] = _owner(pwd.getpwnam("daemon").pw_uid, 0o600)
 
 
-def _install(one: OneServer, pair: object) -> None:
-    one.write("server.crt", pair.chain_pem)  # type: ignore[attr-defined]
-    one.write("server.key", pair.key_pem)  # type: ignore[attr-defined]
+def _install(one: OneServer, pair: Pair) -> None:
+    one.write("server.crt", pair.chain_pem)
+    one.write("server.key", pair.key_pem)
 
 
 @pytest.fixture(scope="module", params=["machine", "wheel"])
@@ -157,40 +185,38 @@ def test_a_server_does_not_start_with_files_that_are_complained_of(copy: OneServ
 
 
 def test_nothing_is_said_that_holds_a_key(copy: OneServer) -> None:
-    """Whatever is wrong with a key, its content stays on the host: also when it lies in a public file."""
-    copy.write("root.crt", LEAF.key_pem + OURS.client_bundle)
-    seen = repr(_seen(copy))
-    assert LEAF.key_pem.splitlines()[1] not in seen
-    assert "PRIVATE KEY" not in seen
+    """Whatever is wrong with a key, its content stays on the host: in a public file, and under a wrong label too."""
+    lines = LEAF.key_pem.splitlines()
+    mislabelled = LEAF.key_pem.replace("PRIVATE KEY", "CERTIFICATE")
+    copy.write("root.crt", LEAF.key_pem + OURS.client_bundle + mislabelled)
+    copy.write("root.crl", LEAF.key_pem + OURS.empty_crl())
+    seen = _seen(copy)
+    assert not [line for line in lines[1:-1] if line in repr(seen)]
+    assert "PRIVATE KEY" not in repr(seen)
+    assert seen.ca_text.certificates == (OURS.clients.value, OURS.root.value)
+    assert seen.crls[0].crls[0].issuer == OURS.root.value.subject
 
 
-def test_a_clients_key_that_others_may_read_is_found(copy: OneServer) -> None:
-    """A key that libpq refuses: one that its group may read."""
-    _mode("server.key", 0o640)(copy)
-    assert client_problems(_seen(copy))
+def test_what_openssl_passes_over_is_told_of_the_text(copy: OneServer) -> None:
+    """The server starts, and trusts fewer CAs than a reader of the file would think."""
+    copy.write("root.crt", _indented(OURS.root.value.pem) + OURS.clients.value.pem)
+    seen = _seen(copy)
+    assert restart_problems(seen) == ()
+    assert "OpenSSL passes over that part" in (seen.ca_text.problem or "")
 
 
-def _look_at_set(one: dict[str, str]) -> dict[str, Any]:
-    """The module's own function, found where Ansible puts it on a host."""
-    sys.modules.setdefault("ansible.module_utils.rechain_pem", rechain_pem)
-    found: dict[str, Any] = importlib.import_module("tasks.playbooks.module_utils.rechain_look").look_at_set(one)
-    return found
+def test_other_services_start_with_a_key_that_others_may_read(copy: OneServer) -> None:
+    """Only PostgreSQL looks at the key's mode."""
+    _mode("server.key", 0o644)(copy)
+    assert restart_problems(_seen(copy))
+    assert restart_problems(_seen(copy, ServiceKind.PGBOUNCER)) == ()
 
 
-def _seen(one: OneServer) -> SetOnHost:
-    owner = one.server.account.name
-    files = {"cert": "server.crt", "key": "server.key", "ca": "root.crt"}
+def _seen(one: OneServer, kind: ServiceKind = ServiceKind.POSTGRESQL) -> SetOnHost:
+    server = one.server
+    files = ("server.crt", "server.key", "root.crt")
     service = Service(
-        kind=ServiceKind.POSTGRESQL,
-        address=one.server.address,
-        port=one.server.port,
-        cert_dir=str(one.server.data),
-        owner=owner,
-        reload="true",
-        restart="true",
-        log=None,
-        **files,
+        kind, server.address, server.port, str(server.data), server.account.name, *files, "true", "true", None
     )
-    host = Host("one", one.server.address, NAME, True, (service,), ())
-    (found,) = sets_of(host, [_look_at_set({"cert_dir": str(Path(one.server.data)), "owner": owner, **files})])
+    (found,) = look_at_host(Host("one", server.address, NAME, True, (service,), ()))
     return found

@@ -22,9 +22,11 @@ description:
 options:
   sets: {description: "Sets to look at, each with cert_dir, owner, cert, key and ca.", type: list, elements: dict,
          required: true}
+  asked: {description: Ansible's own clock just before, which is told again., type: float, required: true}
 """
 
 RETURN = """
+asked: {description: What was given., type: float, returned: always}
 clock: {description: The host's clock in seconds since 1970., type: float, returned: always}
 looks: {description: One entry for each set in their order., type: list, returned: always}
 """
@@ -32,9 +34,11 @@ looks: {description: One entry for each set in their order., type: list, returne
 
 def main() -> None:
     """Look, and answer Ansible."""
-    module = AnsibleModule({"sets": {"type": "list", "elements": "dict", "required": True}}, supports_check_mode=True)
+    arguments = {"sets": {"type": "list", "elements": "dict", "required": True}}
+    module = AnsibleModule({**arguments, "asked": {"type": "float", "required": True}}, supports_check_mode=True)
     clock = time.time()
-    module.exit_json(changed=False, clock=clock, looks=[look_at_set(one) for one in module.params["sets"]])
+    looks = [look_at_set(one) for one in module.params["sets"]]
+    module.exit_json(changed=False, asked=module.params["asked"], clock=clock, looks=looks)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ Runs on the hosts: standard library of Python 3.8.
 from __future__ import annotations
 
 import codecs
+import grp
 import os
 import pwd
 import stat
@@ -58,6 +59,15 @@ class Account:
             return
         if owner != self.uid:
             raise Refused(f"{directory} belongs to user id {owner}; it must belong to root or to {self.name}")
+        with self.acting():
+            yield
+
+    @contextmanager
+    def acting(self) -> Iterator[None]:
+        """Take the rights of this account while the block runs."""
+        if os.geteuid():
+            yield
+            return
         groups, gid = os.getgroups(), os.getegid()
         os.initgroups(self.name, self.gid)
         os.setegid(self.gid)
@@ -77,6 +87,22 @@ class Account:
     def owns(self, status: os.stat_result) -> bool:
         """Whether a file is this account's and closed to all others: what PostgreSQL and libpq want of a key."""
         return status.st_uid == self.uid and not stat.S_IMODE(status.st_mode) & 0o077
+
+
+def user_name(number: int) -> str:
+    """The name of a user, its number where it has none."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def group_name(number: int) -> str:
+    """The name of a group, its number where it has none."""
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
 
 
 def _nearest(directory: Path) -> Path:
