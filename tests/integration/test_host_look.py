@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tasks.fleet.inventory import read_fleet
 from tasks.repository.certs_yaml import read_certs
 from tasks.repository.layout import certs_paths
 from tests.plugins.site import CLIENT, ENVIRONMENT, HOST, Site, site
+from tests.search import Search
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +110,42 @@ def test_a_directory_in_place_of_a_file_is_told(host: Site) -> None:
     one = _set(host)
     assert one.ca.problem == "is no file"
     assert one.cert.problem is None
+
+
+def test_a_pipe_in_place_of_a_file_keeps_nobody_waiting(host: Site) -> None:
+    """Whoever owns the directory could put one there."""
+    (host.pki / "root.crt").unlink()
+    os.mkfifo(host.pki / "root.crt")
+    assert _set(host).ca.problem == "is no file"
+
+
+def test_a_file_that_its_owner_can_not_read_is_told(host: Site) -> None:
+    """Root can read anything; what counts is whether the service's user can."""
+    (host.pki / "root.crt").chmod(0)
+    (problem,) = restart_problems(_set(host))
+    assert "root.crt" in problem
+    assert "can't" in problem
+
+
+def test_a_key_in_a_public_file_never_leaves_its_host(host: Site) -> None:
+    """Not under its own label, not under a wrong one: in no answer, file, command line or environment of the run."""
+    key = host.old.server.key_pem
+    mislabelled = key.replace("PRIVATE KEY", "CERTIFICATE")
+    host.put(host.pki, {"root.crt": key + host.old.authority.client_bundle + mislabelled, "a.crl": key})
+    needles = key.splitlines()[1:-1]
+    with Search(needles, host.home) as search:
+        seen = _look(host)
+    assert len(seen[HOST].sets[0].ca_text.certificates) == 2
+    assert search.looks > 2
+    assert not search.found
+    assert not [needle for needle in needles if needle in repr(seen)]
+
+
+def test_bundles_may_be_long(host: Site) -> None:
+    """An organisation's own CAs, a thousand of them, all arrive."""
+    host.put(host.pki, {"root.crt": host.old.authority.root.value.pem * 1000})
+    text = _set(host).ca_text
+    assert (len(text.certificates), text.problem) == (1000, None)
 
 
 def test_a_broken_block_hides_no_other(host: Site) -> None:

@@ -9,8 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,8 +22,7 @@ from tasks.fleet.redact import redact
 from tasks.fleet.rollout import HostEvent, Outcome, command_line, raise_for, roll_out
 from tasks.repository.settings import Playbook
 from tests.plugins.site import CLIENT, ENVIRONMENT, HOST, Site, site
-
-MEMORY, TEMPORARY = Path("/dev/shm"), Path(tempfile.gettempdir())  # noqa: S108  # looked into, never written to
+from tests.search import MEMORY, Search
 
 
 @pytest.fixture(scope="module")
@@ -264,54 +261,6 @@ def test_the_line_that_deploys_a_phase_by_hand_does(theirs: Site, tmp_path: Path
         f"cd {theirs.root} && ansible-playbook -i environments/test/hosts --limit app3,app1 --tags certs"
         " rollout_new_certs.yml"
     )
-
-
-class Search:
-    """Looks for key material, again and again, wherever a run could leave it.
-
-    Args:
-        needles: Texts that must not be found.
-        excluded: Where keys belong.
-    """
-
-    def __init__(self, needles: Iterable[str], excluded: Path) -> None:
-        self._needles = [needle.encode() for needle in needles]
-        self._excluded = excluded
-        self.found: set[str] = set()
-        self.looks = 0
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._go_on)
-
-    def __enter__(self) -> Search:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._end.set()
-        self._thread.join()
-        self.look()
-
-    def look(self) -> None:
-        """Look once into files, command lines and environments."""
-        places = [MEMORY, Path.home() / ".ansible", *TEMPORARY.glob("ansible*"), *TEMPORARY.glob("rechain*")]
-        walks = (walk for place in places for walk in os.walk(place))  # passes over what is gone by then
-        files = [Path(folder, name) for folder, _folders, names in walks for name in names]
-        shown = [path for part in ("cmdline", "environ") for path in Path("/proc").glob(f"[0-9]*/{part}")]
-        for path in [*files, *shown]:
-            try:
-                if path.is_file() and self._excluded not in path.parents:
-                    self._search(path, path.read_bytes())
-            except OSError:
-                continue  # it is gone, or not ours to read
-        self.looks += 1
-
-    def _search(self, path: Path, content: bytes) -> None:
-        if any(needle in content for needle in self._needles):
-            self.found.add(str(path))
-
-    def _go_on(self) -> None:
-        while not self._end.wait(0.1):
-            self.look()
 
 
 def needles(made: Site) -> list[str]:
