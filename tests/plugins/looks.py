@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from rechain.fleet import Host
@@ -15,8 +16,13 @@ _PARTS = ("pem", "account", "openssl", "look")
 
 def look_at_host(host: Host) -> tuple[SetOnHost, ...]:
     """What lies on a host that is this machine."""
+    return tuple(sets_of(host, told_of_host(host)))
+
+
+def told_of_host(host: Host) -> list[Mapping[str, Any]]:
+    """All that the module would send."""
     look_at_set = _module().look_at_set
-    return tuple(sets_of(host, [look_at_set(one) for one in wanted_of(host)]))
+    return [look_at_set(one) for one in wanted_of(host)]
 
 
 def _module() -> Any:
