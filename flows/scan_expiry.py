@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas import State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
-from prefect.futures import PrefectFuture
 from prefect.runtime import deployment
 from prefect.states import Completed
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
-from tasks.tell_scan import tell_people
 
 from rechain.scan.report import Scanned, worst
 from rechain.scan.seen import Source
+from tasks.notify_hooks import tell_of_failure
 from tasks.repository.layout import environments as all_environments
+from tasks.repository.location import repository_root
 from tasks.scan import judge, look_at_hosts, look_at_repository, look_at_sessions, look_at_shard, shards
 from tasks.scan_artifacts import publish
 from tasks.scan_look import Asked, asked, finish
 from tasks.state import EnvironmentRef
 from tasks.step import as_it_is, progress
+from tasks.tell_scan import tell_people
 
 FOR_ONE_ENVIRONMENT = "scan-expiry/environment"
-_RUNNER: TaskRunner[PrefectFuture[Any]] = ThreadPoolTaskRunner(max_workers=4)
+_RUNNER: Any = ThreadPoolTaskRunner(max_workers=4)  # its type names no futures, which the decorator asks for
 
 
-@flow(name="scan-expiry", persist_result=False, task_runner=_RUNNER)
+@flow(
+    name="scan-expiry",
+    persist_result=False,
+    task_runner=_RUNNER,
+    on_failure=[tell_of_failure],
+    on_crashed=[tell_of_failure],
+)
 def scan_expiry(  # noqa: PLR0917  # the fields of the run form
     environments: list[str] | None = None,
     repository: str = "",
@@ -54,7 +59,7 @@ def scan_expiry(  # noqa: PLR0917  # the fields of the run form
     Raises:
         InputError: An environment does not exist, or settings are wrong.
     """
-    root = Path(repository or os.environ.get("RECHAIN_REPO", ".")).resolve()
+    root = repository_root(repository)
     names = list(dict.fromkeys(environments or all_environments(root)))
     if spread and len(names) > 1 and deployment.id:
         started = _start_runs(names, repository, sources, shard_size, notify)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,13 +10,13 @@ from datetime import datetime
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives import serialization
 
+from rechain import x509_parts
 from rechain.errors import PemError
+from rechain.x509_parts import public_key_digest
 
 _BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
-_USAGE_NAMES = {ExtendedKeyUsageOID.SERVER_AUTH: "serverAuth", ExtendedKeyUsageOID.CLIENT_AUTH: "clientAuth"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,13 @@ class Certificate:
         common_name: The subject's CN, or None.
         names: DNS names and IP addresses of the subject alternative name, as text.
         is_ca: Whether basicConstraints says CA.
-        public_key: Lower-case hex SHA-256 of the SubjectPublicKeyInfo; equal for a certificate and its key.
         ski: Subject key identifier as hex, or None.
         aki: Authority key identifier's keyid as hex, or None.
         extended_key_usages: Names (`serverAuth`, `clientAuth`) or dotted OIDs; None without the extension.
+        key_usages: Names of the bits of keyUsage; None without the extension.
+        key_kind: Kind of the public key: `RSA`, `EC`, `DSA`, or another's name.
+        key_bits: Its size; 0 where that says nothing.
+        signature_hash: Name of the signature's hash, as in `sha256`; None where the algorithm has none of its own.
     """
 
     pem: str
@@ -49,10 +53,18 @@ class Certificate:
     common_name: str | None
     names: tuple[str, ...]
     is_ca: bool
-    public_key: str
     ski: str | None
     aki: str | None
     extended_key_usages: frozenset[str] | None
+    key_usages: frozenset[str] | None
+    key_kind: str
+    key_bits: int
+    signature_hash: str | None
+
+    @property
+    def public_key(self) -> str:
+        """Lower-case hex SHA-256 of the SubjectPublicKeyInfo; equal for a certificate and its key."""
+        return public_key_digest(_parsed(self).public_key())
 
     @property
     def is_self_issued(self) -> bool:
@@ -142,33 +154,29 @@ def read_bundle(text: str, where: str) -> Bundle:
 
 
 def from_x509(certificate: x509.Certificate) -> Certificate:
-    """Make the value of a certificate that `cryptography` built or parsed."""
+    """Make the value of a certificate that `cryptography` built or parsed. Each part is asked for once."""
+    der, subject = certificate.public_bytes(serialization.Encoding.DER), certificate.subject
+    kind, bits = x509_parts.key_strength(certificate)
+    extensions = {type(one.value): one.value for one in certificate.extensions}
     return Certificate(
-        pem=certificate.public_bytes(serialization.Encoding.PEM).decode("ascii"),
-        fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
-        subject=certificate.subject.rfc4514_string(),
-        issuer=certificate.issuer.rfc4514_string(),
+        pem=x509_parts.armoured(der),
+        fingerprint=hashlib.sha256(der).hexdigest(),
+        subject=x509_parts.text(subject),
+        issuer=x509_parts.text(certificate.issuer),
         serial=certificate.serial_number,
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
-        common_name=_common_name(certificate.subject),
-        names=_alternative_names(certificate),
-        is_ca=_is_ca(certificate),
-        public_key=public_key_digest(certificate.public_key()),
-        ski=_subject_key_identifier(certificate),
-        aki=_authority_key_identifier(certificate),
-        extended_key_usages=_extended_key_usages(certificate),
+        common_name=x509_parts.common_name(subject),
+        names=x509_parts.alternative_names(extensions),
+        is_ca=x509_parts.is_ca(extensions),
+        ski=x509_parts.subject_key_identifier(extensions),
+        aki=x509_parts.authority_key_identifier(extensions),
+        extended_key_usages=x509_parts.extended_key_usages(extensions),
+        key_usages=x509_parts.key_usages(extensions),
+        key_kind=kind,
+        key_bits=bits,
+        signature_hash=x509_parts.signature_hash(certificate),
     )
-
-
-def public_key_digest(key: object) -> str:
-    """Lower-case hex SHA-256 of a public key's SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7)."""
-    der = key.public_bytes(  # type: ignore[attr-defined]  # cryptography's public keys share no base class
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    digest = hashes.Hash(hashes.SHA256())
-    digest.update(der)
-    return digest.finalize().hex()
 
 
 def _refuse_joined_lines(text: str, where: str) -> None:
@@ -189,47 +197,3 @@ def _read_one(block: str, where: str) -> Certificate:
 
 def _parsed(certificate: Certificate) -> x509.Certificate:
     return x509.load_pem_x509_certificate(certificate.pem.encode("ascii"))
-
-
-def _common_name(name: x509.Name) -> str | None:
-    values = name.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(values[-1].value) if values else None
-
-
-def _alternative_names(certificate: x509.Certificate) -> tuple[str, ...]:
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return ()
-    addresses = (str(address) for address in names.get_values_for_type(x509.IPAddress))
-    return (*names.get_values_for_type(x509.DNSName), *addresses)
-
-
-def _is_ca(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        return False
-
-
-def _subject_key_identifier(certificate: x509.Certificate) -> str | None:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
-    except x509.ExtensionNotFound:
-        return None
-
-
-def _authority_key_identifier(certificate: x509.Certificate) -> str | None:
-    try:
-        identifier = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
-    except x509.ExtensionNotFound:
-        return None
-    return identifier.hex() if identifier else None
-
-
-def _extended_key_usages(certificate: x509.Certificate) -> frozenset[str] | None:
-    try:
-        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound:
-        return None
-    return frozenset(_USAGE_NAMES.get(usage, usage.dotted_string) for usage in usages)

@@ -9,15 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.dsa import DSAPublicKey
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-
 from rechain.certificate import Certificate, read_certificates
 from rechain.finding import Finding, Policy, Severity
 from rechain.generation import Side
-from rechain.usages import CLIENT_AUTH, JAVA_KEY_USAGES, SERVER_AUTH, key_usage_names
+from rechain.usages import CLIENT_AUTH, JAVA_KEY_USAGES, SERVER_AUTH
 
 _SHORTEST_RSA_BITS, _SHORTEST_EC_BITS = 2048, 224
 _SHORTEST_SERIAL_BITS = 56  # a random number of 64 bits may begin with some zeros
@@ -30,25 +25,15 @@ class Presented:
 
     Attributes:
         certificate: Its value.
-        parsed: What the value does not hold: key, usages, signature.
         beside: All certificates of the text, in order.
         side: Whose it is, where that is known.
         now: Aware UTC instant that validity is judged at.
     """
 
     certificate: Certificate
-    parsed: x509.Certificate
     beside: tuple[Certificate, ...]
     side: Side | None
     now: datetime
-
-    @property
-    def key_usages(self) -> frozenset[str] | None:
-        """Names of its key usages; None without the extension."""
-        try:
-            return key_usage_names(self.parsed.extensions.get_extension_for_class(x509.KeyUsage).value)
-        except x509.ExtensionNotFound:
-            return None
 
     @property
     def is_client(self) -> bool:
@@ -86,8 +71,7 @@ def judge_certificates(
     """Judge certificates that stand in one text, in its order, as `lint_certificates` does."""
     found = []
     for certificate in beside:
-        parsed = x509.load_pem_x509_certificate(certificate.pem.encode())
-        presented = Presented(certificate, parsed, beside, side, now)
+        presented = Presented(certificate, beside, side, now)
         place = f"{where}: {certificate.common_name or certificate.subject}"
         found += [
             policy.found(place, what, certificate=certificate.fingerprint)
@@ -130,21 +114,21 @@ def _outlives_issuer(it: Presented) -> Iterator[str]:
     "weak-key", Severity.ERROR, "OpenSSL's security level 2 refuses RSA below 2048 and EC below 224 bits", "issue anew"
 )
 def _weak_key(it: Presented) -> Iterator[str]:
-    key = it.parsed.public_key()
-    shortest = _SHORTEST_EC_BITS if isinstance(key, EllipticCurvePublicKey) else _SHORTEST_RSA_BITS
-    if isinstance(key, DSAPublicKey):
+    kind, bits = it.certificate.key_kind, it.certificate.key_bits
+    shortest = {"RSA": _SHORTEST_RSA_BITS, "EC": _SHORTEST_EC_BITS}.get(kind)
+    if kind == "DSA":
         yield "has a DSA key, which TLS no longer knows"
-    elif isinstance(key, RSAPublicKey | EllipticCurvePublicKey) and key.key_size < shortest:
-        yield f"has a key of {key.key_size} bits"
+    elif shortest and bits < shortest:
+        yield f"has a key of {bits} bits"
 
 
 @_policy(
     "weak-signature", Severity.ERROR, "OpenSSL's security level 2 refuses signatures by MD5 and SHA-1", "issue anew"
 )
 def _weak_signature(it: Presented) -> Iterator[str]:
-    algorithm = it.parsed.signature_hash_algorithm
-    if algorithm is not None and algorithm.name in _BROKEN_HASHES and not it.certificate.is_self_issued:
-        yield f"is signed by {algorithm.name.upper()}"
+    algorithm = it.certificate.signature_hash
+    if algorithm in _BROKEN_HASHES and not it.certificate.is_self_issued:
+        yield f"is signed by {algorithm.upper()}"
 
 
 @_policy(
@@ -188,7 +172,11 @@ def _missing_root(it: Presented) -> Iterator[str]:
     "ca-key-usage", Severity.ERROR, "OpenSSL accepts no issuer whose keyUsage lacks keyCertSign", "issue the CA anew"
 )
 def _ca_key_usage(it: Presented) -> Iterator[str]:
-    if it.certificate.is_ca and it.key_usages is not None and "keyCertSign" not in it.key_usages:
+    if (
+        it.certificate.is_ca
+        and it.certificate.key_usages is not None
+        and "keyCertSign" not in it.certificate.key_usages
+    ):
         yield "is a CA whose keyUsage lacks keyCertSign"
 
 
@@ -213,7 +201,7 @@ def _tls_usages(it: Presented) -> Iterator[str]:
     "issue it anew from a spec that lists all three",
 )
 def _java_key_usages(it: Presented) -> Iterator[str]:
-    usages = it.key_usages
+    usages = it.certificate.key_usages
     if it.certificate.is_ca or usages is None:
         return
     missing = [usage for usage in JAVA_KEY_USAGES if usage not in usages]

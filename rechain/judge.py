@@ -8,9 +8,10 @@ from typing import Protocol
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from rechain.certificate import EMPTY, Bundle, Certificate, LeafChain, public_key_digest
+from rechain.certificate import EMPTY, Bundle, Certificate, LeafChain
 from rechain.generation import PrivateKeys, Side
 from rechain.handshake import Identity, client_leaf_refused, server_leaf_refused
+from rechain.x509_parts import public_key_digest
 
 
 class Judge(Protocol):

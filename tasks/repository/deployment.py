@@ -11,13 +11,14 @@ from pathlib import Path
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from rechain.certificate import Certificate, public_key_digest, unique
+from rechain.certificate import Certificate, unique
 from rechain.certs import Certs, adopt
 from rechain.errors import PemError, RepositoryError
 from rechain.generation import Generation, PrivateKeys, Side
 from rechain.issue import Issued
 from rechain.phase import Phase
 from rechain.rotation import Rotation
+from rechain.x509_parts import public_key_digest
 from tasks.repository.certs_yaml import read_certs, read_keys
 from tasks.repository.generations import restore_texts
 from tasks.repository.intent import deploy_files

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from rechain.certificate import public_key_digest
 from rechain.errors import RechainError
 from rechain.spec import KeyType
+from rechain.x509_parts import public_key_digest
 from tasks.keys import generate_keys
 
 ROOT = Path(__file__).parents[2]

@@ -14,10 +14,11 @@ from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rechain.certificate import Certificate, public_key_digest
+from rechain.certificate import Certificate
 from rechain.generation import Side
 from rechain.issue import Issued, PrivateKey, issue, issue_intermediate, issue_leaf, issue_root, key_types
 from rechain.spec import ChainSpec, KeyType
+from rechain.x509_parts import public_key_digest
 from tests.specs import PGVILLAGE, parse, small
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 654321, tzinfo=UTC)

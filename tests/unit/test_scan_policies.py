@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from rechain.certificate import Certificate
 from rechain.finding import Severity
 from rechain.policy import policies
 from rechain.scan.case import Limits
@@ -186,7 +187,7 @@ def _crl(ca: Pair, days: int) -> Crl:
     return Crl(ca.value.subject, ca.value.ski, now - timedelta(days=9), now + timedelta(days=days), 0)
 
 
-def _chain(pair: Pair) -> tuple:
+def _chain(pair: Pair) -> tuple[Certificate, ...]:
     return (pair.value, pair.issuer.value) if pair.issuer else (pair.value,)
 
 
