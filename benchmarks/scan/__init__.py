@@ -1,0 +1,1 @@
+"""What a scan of the wire costs, beside others that look at the same endpoints."""
