@@ -15,7 +15,7 @@ from pydantic import Field
 
 from rechain.scan.report import Scanned, worst
 from rechain.scan.seen import Source
-from tasks.notify_hooks import tell_of_failure
+from tasks.notify_hooks import on_crashed, on_failure
 from tasks.repository.layout import environments as all_environments
 from tasks.repository.location import repository_root
 from tasks.scan import judge, look_at_hosts, look_at_repository, look_at_sessions, look_at_shard, shards
@@ -33,8 +33,8 @@ _RUNNER: Any = ThreadPoolTaskRunner(max_workers=4)  # its type names no futures,
     name="scan-expiry",
     persist_result=False,
     task_runner=_RUNNER,
-    on_failure=[tell_of_failure],
-    on_crashed=[tell_of_failure],
+    on_failure=[on_failure],
+    on_crashed=[on_crashed],
 )
 def scan_expiry(  # noqa: PLR0917  # the fields of the run form
     environments: list[str] | None = None,

@@ -1,34 +1,32 @@
-"""Addresses in Prefect's UI: of a run, and of the form that starts a refresh."""
+"""Addresses in Prefect's UI: of this run, and of the form that starts a refresh."""
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterable
 
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
+from prefect.runtime import flow_run
 from prefect.settings import PREFECT_UI_URL
 
-from rechain.slack_message import Link
-
-progress = logging.getLogger("rechain")
+from rechain.slack_message import Links
 
 REFRESH = "refresh-with-minimal-impact/refresh"
 
 
-def links_of_run(run: str) -> tuple[Link, ...]:
-    """The page of a run; nothing where no UI is configured."""
-    address = PREFECT_UI_URL.value()
-    return (Link("Open the run", f"{address.rstrip('/')}/runs/flow-run/{run}"),) if address and run else ()
+def links(environments: Iterable[str]) -> Links:
+    """The page of this run, and the refresh's form while such a deployment is on the server; nothing without a UI."""
+    address = (PREFECT_UI_URL.value() or "").rstrip("/")
+    if not address or not flow_run.id:
+        return Links()
+    run = f"{address}/runs/flow-run/{flow_run.id}"
+    form = _refresh_form(address)
+    return Links(run, dict.fromkeys(environments, form) if form else {})
 
 
-def links_to_refresh() -> tuple[Link, ...]:
-    """The form that starts a refresh; nothing while no such deployment is on the server."""
-    address = PREFECT_UI_URL.value()
-    if not address:
-        return ()
+def _refresh_form(address: str) -> str | None:
     try:
         with get_client(sync_client=True) as client:
-            found = client.read_deployment_by_name(REFRESH)
+            return f"{address}/deployments/deployment/{client.read_deployment_by_name(REFRESH).id}/run"
     except ObjectNotFound:
-        return ()
-    return (Link("Refresh the chain…", f"{address.rstrip('/')}/deployments/deployment/{found.id}/run"),)
+        return None

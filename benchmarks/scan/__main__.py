@@ -94,7 +94,9 @@ def _print(title: str, rows: dict[str, dict[str, Any]], bare: dict[str, Any], li
         _show(f"  {name:<38} {row['cpu_s']:>8.2f} {row['wall_s']:>8.2f} {row['cpu_s'] / bare['cpu_s']:>10.2f} ")
         _show(f"{rate:>12.0f} {memory}\n")
     ours = rows["rechain"]
-    _show(f"  CPU {ours['cpu_s'] / bare['cpu_s']:.2f} times the bare handshake's, both sides (aim: at most {_AIM_CPU}); ")
+    _show(
+        f"  CPU {ours['cpu_s'] / bare['cpu_s']:.2f} times the bare handshake's, both sides (aim: at most {_AIM_CPU}); "
+    )
     _show(f"{ours['cpu_s'] / bare['client_cpu_s']:.2f} times its client's share alone\n")
     _show(f"  {live / ours['cpu_s']:.0f} endpoints a second on a core (aim: at least {_AIM_RATE}); ")
     _show(f"{ours['rss_mib']:.0f} MiB (aim: at most {_AIM_RSS})\n\n")

@@ -65,7 +65,11 @@ def _bare(directory: Path) -> dict[str, Any]:
     spent, clients_s = _Spent(), 0.0
     for context in contexts:
         clients_s += _handshake(client, context)
-    return {**spent.so_far(), "client_cpu_s": clients_s, "found": {place.address: place.fingerprint for place in places}}
+    return {
+        **spent.so_far(),
+        "client_cpu_s": clients_s,
+        "found": {place.address: place.fingerprint for place in places},
+    }
 
 
 def _server(directory: Path, place: Place) -> ssl.SSLContext:
