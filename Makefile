@@ -27,7 +27,7 @@ help:
 	@echo 'make test-faults   the whole fault matrix: half an hour more'
 	@echo 'make check         format, lint, types, import contract'
 	@echo 'make up            a Prefect server with its UI and a worker, until Ctrl-C'
-	@echo 'make bench-NAME    a benchmark: bench-generate, bench-scan'
+	@echo 'make bench-NAME    a benchmark: bench-generate, bench-scan, bench-files'
 	@echo 'make lock          requirements.lock again, from pyproject.toml; ARGS=--upgrade for newest versions'
 
 setup: $(SET_UP)

@@ -1,0 +1,1 @@
+"""What judging files costs, beside loading them."""
