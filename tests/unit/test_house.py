@@ -25,7 +25,8 @@ from tasks.repository.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-TARGETS = ["setup", "demo", "test", "test-faults", "check", "up", "bench-generate", "lock"]
+BENCHMARKS = [f"bench-{path.parent.name}" for path in (ROOT / "benchmarks").glob("*/__main__.py")]
+TARGETS = ["setup", "demo", "test", "test-faults", "check", "up", "lock", *BENCHMARKS]
 _PLACEHOLDERS = {"ENV": "acc", "GATE": "clients", "PHASE": "overlap", "TEXT": "because", "DIR": "."}
 _INLINE = re.compile(r"`(rechain [a-z][^`]*|make [a-z][^`]*)`")
 
