@@ -115,12 +115,12 @@ class Watch:
             self._look()
 
     def _look(self) -> None:
-        keys = [path for path in _entries(MEMORY) if path.match(KEY_DIRECTORIES)]
+        memory = shared(MEMORY)  # listed once: what appears between two lists would be in the wrong one
+        keys = [path for path in memory if path.match(KEY_DIRECTORIES)]
         for path in keys:
             self._note_mode(path)
         self._keep("keys in use", files(*keys, since=self.since))
-        others = [path for path in shared(MEMORY) if path not in keys]
-        self._keep("memory meanwhile", files(*others, since=self.since))
+        self._keep("memory meanwhile", files(*(path for path in memory if path not in keys), since=self.since))
         temporary = [path for path in _entries(TEMPORARY) if any(path.match(each) for each in _OURS)]
         self._keep("temporary files meanwhile", files(*temporary, *self.homes, since=self.since))
         for what in ("cmdline", "environ"):
