@@ -26,7 +26,8 @@ from tasks.step import as_it_is, progress
 from tasks.tell_scan import tell_people
 
 FOR_ONE_ENVIRONMENT = "scan-expiry/environment"
-_RUNNER: Any = ThreadPoolTaskRunner(max_workers=4)  # its type names no futures, which the decorator asks for
+TASKS_AT_ONCE = 20  # most of them only wait: endpoints have one line in a process, however many shards there are
+_RUNNER: Any = ThreadPoolTaskRunner(TASKS_AT_ONCE)  # its type names no futures, which the decorator asks for
 
 
 @flow(

@@ -36,6 +36,7 @@ def _flow(directory: Path) -> dict[str, Any]:
     from prefect import flow
     from prefect.task_runners import ThreadPoolTaskRunner
 
+    from flows.scan_expiry import TASKS_AT_ONCE
     from rechain.fleet import Endpoint
     from rechain.scan.seen import Listener
     from tasks.scan import look_at_shard
@@ -44,7 +45,7 @@ def _flow(directory: Path) -> dict[str, Any]:
     places = read_endpoints(directory)
     listeners = [Listener(Endpoint(place.address, f"{place.address}.bench", place.address, PORT)) for place in places]
 
-    @flow(persist_result=False, task_runner=ThreadPoolTaskRunner(max_workers=4))
+    @flow(persist_result=False, task_runner=ThreadPoolTaskRunner(TASKS_AT_ONCE))
     def wire() -> dict[str, str]:
         shards = [listeners[start : start + 500] for start in range(0, len(listeners), 500)]
         futures = [look_at_shard.submit("bench", number, as_it_is(shard)) for number, shard in enumerate(shards)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+from _ssl import ENCODING_DER
 
 from cryptography import x509
 
@@ -46,4 +47,4 @@ def _sent(tls: ssl.SSLObject | ssl.SSLSocket) -> list[bytes]:
     if hasattr(tls, "get_unverified_chain"):
         return list(tls.get_unverified_chain() or ())
     inner = tls._sslobj  # type: ignore[union-attr]  # not in typeshed
-    return [ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in inner.get_unverified_chain() or ()]
+    return [one.public_bytes(ENCODING_DER) for one in inner.get_unverified_chain() or ()]

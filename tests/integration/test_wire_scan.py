@@ -8,6 +8,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from lab.installation import find_postgresql
 from rechain.certificate import read_certificates
 from rechain.fleet import Endpoint, ServiceKind
 from rechain.scan.seen import Listener, Served
+from tasks.fleet.wire_line import Line
 from tasks.fleet.wire_scan import look_at_wire
 from tests.plugins.authority import Authority, write_files
 from tests.plugins.one_server import HBA, TLS, OneServer, one_server
@@ -169,13 +171,44 @@ def test_nobody_there_and_no_such_name() -> None:
     assert unresolved.problem in ("its name can't be resolved", "no answer within 5 s")
 
 
+@pytest.mark.parametrize("name", ["db..example", "x" * 300, "db\0example"])
+def test_a_name_that_nobody_can_ask_for_is_told(name: str) -> None:
+    """In an inventory, anything may stand."""
+    served = look_at_wire([Listener(Endpoint("a", name, "127.0.0.1", 1)), Listener(Endpoint("b", "b", name, 1))])
+    assert {one.problem for one in served} == {"its name is none that DNS or TLS could carry"}
+
+
+def test_shards_share_the_places_in_line() -> None:
+    """Looks side by side hold no more connections than one look: time limits don't run out in a crowd."""
+    line, open_now, most = Line(2), 0, 0
+    guard = threading.Lock()
+
+    def talk(visitor: socket.socket) -> None:
+        nonlocal open_now, most
+        with guard:
+            open_now += 1
+            most = max(most, open_now)
+        visitor.recv(8)
+        time.sleep(0.1)
+        with guard:
+            open_now -= 1
+
+    with ExitStack() as stack:
+        peers = [stack.enter_context(_peer(talk)) for _ in range(8)]
+        with ThreadPoolExecutor(4) as pool:
+            shards = [pool.submit(look_at_wire, peers[n : n + 2], line=line) for n in range(0, 8, 2)]
+            seen = [one for shard in shards for one in shard.result()]
+    assert {one.problem for one in seen} == {"it closed the connection"}
+    assert most == 2
+
+
 def test_silent_peers_do_not_hold_up_the_rest(one: OneServer) -> None:
     """Far more silent peers than places in line: the one that answers is seen before any of them has timed out."""
     order: list[str] = []
     with ExitStack() as stack:
         silent = [stack.enter_context(_peer(_silent)) for _ in range(20)]
         look_at_wire(
-            [*silent, Listener(one.endpoint)], timeout_s=4, concurrency=2,
+            [*silent, Listener(one.endpoint)], timeout_s=4, line=Line(2),
             on_seen=lambda served: order.append("seen" if served.chain else "silent"),
         )  # fmt: skip
     assert order[0] == "seen"
