@@ -22,7 +22,8 @@ table { border-collapse: collapse; width: 100%; font-size: 13px; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bottom: 1px solid var(--faint); }
 code { font-size: 12px; overflow-wrap: anywhere; } ul { margin: 0; padding-left: 1.1rem; }
 .OK { color: var(--ok); } .WARNING { color: var(--warning); } .CRITICAL { color: var(--critical); }
-.UNKNOWN { color: var(--unknown); } .status { font-weight: 600; white-space: nowrap; }
+.UNKNOWN { color: var(--unknown); } .status { font-weight: 600; }
+.status, .when { white-space: nowrap; }
 """
 
 
@@ -65,7 +66,8 @@ def _row(row: Row) -> str:
     places = "".join(f"<li>{place.source}: {_text(place.location)}</li>" for place in row.places)
     found = "".join(f"<li>{_text(_said(finding))}</li>" for finding in row.findings)
     return (
-        f'<tr><td class="status {row.status.name}">{row.status.name}</td><td>{certificate.not_after:%Y-%m-%d}</td>'
+        f'<tr><td class="status {row.status.name}">{row.status.name}</td>'
+        f'<td class="when">{certificate.not_after:%Y-%m-%d}</td>'
         f"<td>{row.days_left}</td><td>{_text(name_of(certificate))}<br>{row.role}<br>"
         f"<code>{certificate.fingerprint}</code></td><td><ul>{places}</ul></td><td><ul>{found}</ul></td></tr>"
     )

@@ -12,11 +12,13 @@ from contextlib import contextmanager, suppress
 
 from cryptography import x509
 
-from rechain.certificate import Certificate, from_x509
+from rechain.certificate import Certificate
 from rechain.errors import RechainError
 from rechain.fleet import Endpoint, ServiceKind
+from rechain.scan.seen import Listener
+from tasks.fleet.presented import ANSWERS, ASK_FOR_TLS
+from tasks.fleet.wire_scan import look_at_wire
 
-_SSL_REQUEST = bytes.fromhex("0000000804d2162f")  # length 8, code 80877103
 _ASKS_FIRST = frozenset({ServiceKind.POSTGRESQL, ServiceKind.PGBOUNCER})
 _CA_NAMES = re.compile(
     r"^Acceptable client certificate CA names\n(.*?)^(?:Client Certificate|Requested|---)", re.M | re.S
@@ -44,17 +46,10 @@ def served(
 
     References: PostgreSQL documentation, "SSL Session Encryption" of the message flow.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    with _connected(endpoint, timeout_s, kind) as (plain, deadline):
-        tls = context.wrap_socket(plain, server_hostname=endpoint.server_name, do_handshake_on_connect=False)
-        try:
-            tls.settimeout(_left(deadline))
-            tls.do_handshake()
-            return _presented(tls)
-        finally:
-            _leave(tls)
+    (seen,) = look_at_wire([Listener(endpoint, kind)], timeout_s=timeout_s)
+    if not seen.chain:
+        raise _unreadable(endpoint, seen.problem or "it presents no certificate")
+    return seen.chain
 
 
 def why_refused(endpoint: Endpoint, ca: str, timeout_s: float = 5.0) -> str | None:
@@ -65,7 +60,7 @@ def why_refused(endpoint: Endpoint, ca: str, timeout_s: float = 5.0) -> str | No
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     with suppress(WireUnreadable, OSError):  # ssl's own errors are OSErrors too: only a verdict counts here
         context.load_verify_locations(ca)
-        with _connected(endpoint, timeout_s, ServiceKind.POSTGRESQL) as (plain, deadline):
+        with _connected(endpoint, timeout_s) as (plain, deadline):
             plain.settimeout(_left(deadline))
             try:
                 _leave(context.wrap_socket(plain, server_hostname=endpoint.server_name))
@@ -96,13 +91,12 @@ def acceptable_ca_names(
 
 
 @contextmanager
-def _connected(endpoint: Endpoint, timeout_s: float, kind: ServiceKind) -> Iterator[tuple[socket.socket, float]]:
+def _connected(endpoint: Endpoint, timeout_s: float) -> Iterator[tuple[socket.socket, float]]:
     """A connection that is ready for TLS, and the moment when the time is up. Translates every transport error."""
     deadline = time.monotonic() + timeout_s
     try:
         with socket.create_connection((endpoint.address, endpoint.port), timeout_s) as plain:
-            if kind in _ASKS_FIRST:
-                _ask_for_tls(plain, endpoint, deadline)
+            _ask_for_tls(plain, endpoint, deadline)
             yield plain, deadline
     except ssl.SSLCertVerificationError:
         raise
@@ -115,11 +109,10 @@ def _connected(endpoint: Endpoint, timeout_s: float, kind: ServiceKind) -> Itera
 def _ask_for_tls(plain: socket.socket, endpoint: Endpoint, deadline: float) -> None:
     plain.settimeout(_left(deadline))
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else the last flight waits 40 ms for an ACK
-    plain.sendall(_SSL_REQUEST)
+    plain.sendall(ASK_FOR_TLS)
     answer = plain.recv(1)
     if answer != b"S":
-        meaning = {b"N": "it has TLS switched off", b"": "it closed the connection"}
-        raise _unreadable(endpoint, meaning.get(answer, f"it answers {answer!r} to a request for TLS"))
+        raise _unreadable(endpoint, ANSWERS.get(answer, f"it answers {answer!r} to a request for TLS"))
 
 
 def _left(deadline: float) -> float:
@@ -133,18 +126,6 @@ def _leave(tls: ssl.SSLSocket) -> None:
         tls.settimeout(1)
         tls.unwrap()
     tls.close()
-
-
-def _presented(tls: ssl.SSLSocket) -> tuple[Certificate, ...]:
-    return tuple(from_x509(x509.load_der_x509_certificate(der)) for der in _chain(tls))
-
-
-def _chain(tls: ssl.SSLSocket) -> list[bytes]:
-    """The DER of the certificates as sent. Public in Python 3.13; before that one level down, and frozen there."""
-    if hasattr(tls, "get_unverified_chain"):
-        return list(tls.get_unverified_chain())
-    inner = tls._sslobj  # type: ignore[attr-defined]  # not in typeshed
-    return [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in inner.get_unverified_chain()]
 
 
 def _run(arguments: list[str], endpoint: Endpoint, timeout_s: float) -> str:
