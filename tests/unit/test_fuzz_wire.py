@@ -114,18 +114,23 @@ def test_whatever_comes_is_answered(asks_first: bool, pieces: Sequence[bytes], h
     assert (meeting.wire.sent[0] == ASK_FOR_TLS) == asks_first
 
 
-@given(st.sampled_from(_VERSIONS), st.lists(st.tuples(_SHARE, st.integers(0, 255)), max_size=3), st.lists(_SHARE))
+@given(
+    st.sampled_from(_VERSIONS),
+    st.lists(st.tuples(_SHARE, st.integers(0, 255)), max_size=3),
+    st.lists(_SHARE, max_size=5),
+    st.sampled_from([[], [1.0]]),
+)
 def test_a_damaged_handshake_is_answered(
-    version: ssl.TLSVersion, damages: Sequence[tuple[float, int]], cuts: Sequence[float]
+    version: ssl.TLSVersion, damages: Sequence[tuple[float, int]], cuts: list[float], end: list[float]
 ) -> None:
-    """A real server's first flight with bytes overwritten, in pieces, up to the last cut; TLS 1.2 hides nothing."""
+    """A real server's first flight with bytes overwritten, in pieces, whole or not; TLS 1.2 hides nothing."""
     with _Meeting(asks_first=False) as meeting:
         flight = bytearray(_first_flight(b"".join(meeting.wire.sent), version))
         for place, byte in damages:
             flight[int(place * (len(flight) - 1))] = byte
-        places = sorted(int(cut * len(flight)) for cut in cuts)
-        for begin, end in pairwise([0, *places]):
-            meeting.visit.data_received(bytes(flight[begin:end]))
+        places = sorted(int(cut * len(flight)) for cut in cuts + end)
+        for begin, stop in pairwise([0, *places]):
+            meeting.visit.data_received(bytes(flight[begin:stop]))
         meeting.visit.eof_received()
         _require_an_answer(meeting.end())
 
