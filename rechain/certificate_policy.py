@@ -16,6 +16,8 @@ from rechain.usages import CLIENT_AUTH, JAVA_KEY_USAGES, SERVER_AUTH
 
 _SHORTEST_RSA_BITS, _SHORTEST_EC_BITS = 2048, 224
 _SHORTEST_SERIAL_BITS = 56  # a random number of 64 bits may begin with some zeros
+_LARGEST_MESSAGE = 100 * 1024  # OpenSSL's SSL_MAX_CERT_LIST_DEFAULT, which neither PostgreSQL nor libpq raises
+_DER_OF_PEM = 48 / 65  # bytes in a line of base64, and its characters
 _BROKEN_HASHES = frozenset({"md5", "sha1"})
 
 
@@ -218,3 +220,15 @@ def _java_key_usages(it: Presented) -> Iterator[str]:
 def _short_serial(it: Presented) -> Iterator[str]:
     if it.certificate.serial.bit_length() < _SHORTEST_SERIAL_BITS and not it.certificate.is_self_issued:
         yield f"has the short serial number {it.certificate.serial}"
+
+
+@_policy(
+    "too-large",
+    Severity.ERROR,
+    "OpenSSL ends a handshake in which a peer presents more than 100 KiB, so no PostgreSQL and no libpq accepts it",
+    "issue it anew with fewer names",
+)
+def _too_large(it: Presented) -> Iterator[str]:
+    size = sum(len(one.pem) for one in it.beside) * _DER_OF_PEM
+    if size > _LARGEST_MESSAGE and it.certificate == it.beside[0] and not it.certificate.is_ca:
+        yield f"takes {size / 1024:.0f} KiB with its chain"

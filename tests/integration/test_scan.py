@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lab.environment import ENVIRONMENT
 from lab.fleet import Lab
-from rechain.certificate import Certificate
-from tasks.repository.certs_yaml import read_certs
+from rechain.certificate import Certificate, read_leaf_chain
+from tasks.repository.certs_yaml import read_certs, render_certs
 from tasks.repository.layout import certs_paths
+from tests.plugins.authority import Authority
 
 _RECHAIN = Path(sys.executable).with_name("rechain")
 Scan = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -157,3 +159,28 @@ def test_a_truncated_certificate_hides_no_other(scan: Scan, root: Path) -> None:
         "db2.demo"
     )
     assert len(document["certificates"]) >= 10
+
+
+def test_a_directory_in_place_of_a_file_is_a_finding(scan: Scan, root: Path) -> None:
+    """What can't be read is told with its place, for the file of this moment and for that of a generation."""
+    for path in (certs_paths(root, ENVIRONMENT)[0], root / "environments" / ENVIRONMENT / "hosts"):
+        path.unlink()
+        path.mkdir()
+    document = _json(scan("--format", "json", expect=2))
+    assert any("certs.yml" in finding["where"] for finding in document["findings"])
+    assert any("directory" in finding["what"] for finding in document["findings"])
+    assert document["unreachable"] != []
+
+
+def test_a_leaf_of_ten_thousand_names_is_a_row_like_any_other(scan: Scan, root: Path) -> None:
+    """And what clients will say of it is found."""
+    certs = certs_paths(root, ENVIRONMENT)[0]
+    deployed = read_certs(certs)
+    names = tuple(f"db{number}.example" for number in range(10_000))
+    large = read_leaf_chain(Authority("large").server("db2.demo", more_names=names).chain_pem, "large")
+    assert "db2.demo" in deployed.servers
+    changed = replace(deployed, servers={**deployed.servers, "db2.demo": large})
+    certs.write_text(render_certs(certs.read_text(), changed))
+    document = _json(scan("--source", "repository", "--format", "json", expect=2))
+    row = next(row for row in document["certificates"] if row["sha256"] == large.leaf.fingerprint)
+    assert "too-large" in json.dumps(row)

@@ -10,18 +10,21 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from lab.installation import find_postgresql
 from rechain.certificate import read_certificates
+from rechain.certificate_policy import lint_certificates
 from rechain.fleet import Endpoint, ServiceKind
 from rechain.scan.seen import Listener, Served
 from tasks.fleet.wire_line import Line
 from tasks.fleet.wire_scan import look_at_wire
 from tests.plugins.authority import Authority, write_files
-from tests.plugins.one_server import HBA, TLS, OneServer, one_server
+from tests.plugins.one_server import HBA, NAME, TLS, OneServer, one_server
 
 Talk = Callable[[socket.socket], None]
 OURS = Authority("ours")
@@ -160,6 +163,29 @@ def test_an_expired_leaf_is_seen_like_any_other(tmp_path: Path) -> None:
     with _tls(tmp_path, leaf.chain_pem, leaf.key_pem) as listener:
         (served,) = look_at_wire([listener], timeout_s=2)
     assert served.chain[0].fingerprint == leaf.value.fingerprint
+
+
+@pytest.mark.parametrize(("count", "is_accepted"), [(4_000, True), (10_000, False)])
+def test_a_leaf_of_too_many_names_is_told_as_libpq_meets_it(count: int, is_accepted: bool) -> None:
+    """A real server presents it, libpq logs in or refuses, the scan sees the same, and the policy has said so."""
+    names = tuple(f"db{number}.example" for number in range(count))
+    leaf = OURS.server(NAME, more_names=names)
+    with one_server(find_postgresql()) as large:
+        large.write("server.crt", leaf.chain_pem)
+        large.write("server.key", leaf.key_pem)
+        large.restart(TLS, ("local all all trust", "hostssl all all all trust"))
+        (served,) = look_at_wire([Listener(large.endpoint)])
+        login = f"host={large.endpoint.address} port={large.endpoint.port} user=app dbname=postgres sslmode=require"
+        try:
+            psycopg.connect(login, connect_timeout=10).close()
+            refusal = ""
+        except psycopg.OperationalError as error:
+            refusal = str(error)
+    assert ("excessive message size" in refusal) is not is_accepted, refusal
+    assert bool(served.chain) is is_accepted
+    assert served.problem == (None if is_accepted else "the TLS handshake fails: excessive message size")
+    findings = lint_certificates(leaf.chain_pem, "leaf", now=datetime.now(UTC))
+    assert ("too-large" in {finding.policy for finding in findings}) is not is_accepted
 
 
 def test_nobody_there_and_no_such_name() -> None:

@@ -96,9 +96,9 @@ class Authority:
         builder = x509.CertificateRevocationListBuilder(ca.certificate.subject, now, now + timedelta(days=days))
         return builder.sign(ca.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
-    def server(self, name: str, days: tuple[int, int] = (-1, 30)) -> Pair:
-        """A server leaf for a name."""
-        return _sign(name, self.servers, names=(name,), usage=SERVER_AUTH, days=days, has_aki=self.has_aki)
+    def server(self, name: str, days: tuple[int, int] = (-1, 30), more_names: tuple[str, ...] = ()) -> Pair:
+        """A server leaf for a name, and for more of them."""
+        return _sign(name, self.servers, names=(name, *more_names), usage=SERVER_AUTH, days=days, has_aki=self.has_aki)
 
     def client(self, name: str, usage: ObjectIdentifier = CLIENT_AUTH, days: tuple[int, int] = (-1, 30)) -> Pair:
         """A client leaf for a role, valid from and until so many days from now."""
