@@ -81,7 +81,7 @@ def _root_ends() -> Chain:
 
 def _revocation_list_ends() -> Chain:
     ours = Authority("f", _LONG)
-    lists = ours.empty_crl(days=400) + ours.empty_crl(ours.clients, days=30)
+    lists = ours.empty_crl(days=(0, 400)) + ours.empty_crl(ours.clients, (0, 30))
     return Chain(ours, ours.server(NAME, _LEAF), ours.client(CLIENT, days=_LEAF), lists)
 
 

@@ -90,10 +90,10 @@ class Authority:
         """What servers trust."""
         return self.clients.value.pem + self.root.value.pem
 
-    def empty_crl(self, of: Pair | None = None, days: int = 1) -> str:
+    def empty_crl(self, of: Pair | None = None, days: tuple[int, int] = (0, 1)) -> str:
         """A revocation list of the root, or of another CA, that revokes nothing, as PEM."""
-        ca, now = of or self.root, datetime.now(UTC)
-        builder = x509.CertificateRevocationListBuilder(ca.certificate.subject, now, now + timedelta(days=days))
+        ca, (begin, end) = of or self.root, (datetime.now(UTC) + timedelta(days=each) for each in days)
+        builder = x509.CertificateRevocationListBuilder(ca.certificate.subject, begin, end)
         return builder.sign(ca.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
     def server(self, name: str, days: tuple[int, int] = (-1, 30), more_names: tuple[str, ...] = ()) -> Pair:
