@@ -6,19 +6,18 @@ Pure values. Nothing secret can be in them that was not in what is passed in.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
 from rechain.finding import Severity
 from rechain.scan.incident import Incident
-from rechain.slack_text import Message, buttons, context, escaped, fallback, header, listing, section
+from rechain.slack_text import Message, buttons, context, fallback, header, lines, listing, section
 
 SHOWN = 10
 _WORD = {Severity.ERROR: "CRITICAL", Severity.WARNING: "WARNING", Severity.NOTE: "NOTE"}
 _SIGN = {Severity.ERROR: "🔴", Severity.WARNING: "🟠", Severity.NOTE: "⚪"}
 _RANK = (Severity.NOTE, Severity.WARNING, Severity.ERROR)
-_REPLY_LIMIT = 2900
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +165,17 @@ def rises(was: Said, incident: Incident) -> bool:
     return _RANK.index(incident.severity) > _RANK.index(was.severity)
 
 
+def eases(was: Said, incident: Incident) -> bool:
+    """Whether it is less severe than people were told."""
+    return _RANK.index(incident.severity) < _RANK.index(was.severity)
+
+
+def at_worst(was: Said, now: Said) -> Said:
+    """What people know after a scan that did not see everything: places and dates that they know of still count."""
+    dates = [when for when in (was.when, now.when) if when]
+    return replace(now, rows=max(was.rows, now.rows), when=min(dates, default=None))
+
+
 def changes(was: Said, incident: Incident) -> tuple[str, ...]:
     """What is worth a line in the incident's thread; dates that come nearer by themselves are not."""
     return tuple(_changes(was, incident))
@@ -177,15 +187,14 @@ def _changes(was: Said, incident: Incident) -> Iterator[str]:
         yield f"{more} more {'place' if more == 1 else 'places'}: {len(incident.rows)}, {was.rows} before"
     if was.when and incident.when and incident.when < was.when:
         yield f"earlier: {_moment(incident.when)}, not {_moment(was.when)}"
-    if _RANK.index(incident.severity) < _RANK.index(was.severity):
+    if eases(was, incident):
         yield f"less urgent: {_WORD[incident.severity]}, {_WORD[was.severity]} before"
 
 
-def changes_message(lines: Sequence[str], incident: Incident) -> Message:
+def changes_message(changed: Sequence[str], incident: Incident) -> Message:
     """The reply in the thread that says what changed."""
-    told = "; ".join(lines)
-    text = f"{escaped(told, _REPLY_LIMIT // 2)}\n{escaped(incident.title, _REPLY_LIMIT // 2)}"
-    return Message(fallback(told), ({"type": "section", "text": {"type": "mrkdwn", "text": text}},))
+    told = "; ".join(changed)
+    return Message(fallback(told), (lines(told, incident.title),))
 
 
 def failure_message(failure: Failure) -> Message:

@@ -90,7 +90,7 @@ def section(*paragraphs: tuple[str, str]) -> Block:
     filled = [(label, text) for label, text in paragraphs if text]
     room = SECTION_LIMIT // max(len(filled), 1) - 1
     lines = (f"*{label}* {escaped(text, room - len(label) - 3)}" for label, text in filled)
-    return {"type": "section", "text": {"type": "mrkdwn", "text": "\n".join(lines) or "-"}}
+    return {"type": "section", "text": _mrkdwn("\n".join(lines) or "-")}
 
 
 def listing(rows: Sequence[str], shown: int) -> Block:
@@ -99,7 +99,13 @@ def listing(rows: Sequence[str], shown: int) -> Block:
     room = (SECTION_LIMIT - 100) // max(len(first), 1) - 1
     lines = "\n".join(escaped(row.replace("`", "'"), room) or "-" for row in first)
     more = f"\nand {len(rows) - len(first)} more" if len(rows) > len(first) else ""
-    return {"type": "section", "text": {"type": "mrkdwn", "text": f"```\n{lines}\n```{more}"}}
+    return {"type": "section", "text": _mrkdwn(f"```\n{lines}\n```{more}")}
+
+
+def lines(*texts: str) -> Block:
+    """A section of texts, one line each."""
+    room = SECTION_LIMIT // max(len(texts), 1) - 1
+    return {"type": "section", "text": _mrkdwn("\n".join(escaped(text, room) or "-" for text in texts) or "-")}
 
 
 def buttons(*named: tuple[str, str | None]) -> tuple[Block, ...]:
@@ -115,7 +121,7 @@ def buttons(*named: tuple[str, str | None]) -> tuple[Block, ...]:
 def context(*parts: str) -> Block:
     """The small print."""
     text = escaped(" · ".join(filter(None, parts)), CONTEXT_LIMIT) or "rechain"
-    return {"type": "context", "elements": [{"type": "mrkdwn", "text": text}]}
+    return {"type": "context", "elements": [_mrkdwn(text)]}
 
 
 def fallback(*parts: str) -> str:
@@ -127,6 +133,11 @@ def content_digest(blocks: Iterable[Block]) -> str:
     """What tells two contents apart, from run to run; small print and buttons are no content."""
     content = [block for block in blocks if block["type"] not in ("context", "actions")]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _mrkdwn(text: str) -> Mapping[str, object]:
+    """Text whose markup is ours: unless it is verbatim, Slack makes links of bare addresses, and mentions of names."""
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
 
 
 def _plain_text(text: str, limit: int) -> Mapping[str, object]:

@@ -1,7 +1,9 @@
 """Prefect's hooks of a flow that failed or crashed: people are told which environment, where it rests, what to do.
 
-They never raise, and hold a failed run for half a minute at most. `on_crashed` may run in a new process of the worker,
-which knows the run's parameters and nothing else: where the rotation rests is read from rotation.yml.
+They never raise. They hold a failed run for about half a minute when Slack is down, and while a scan is telling people,
+which ends within three minutes: what they would tell sooner could not be remembered. `on_crashed` may run in a new
+process of the worker, which knows the run's parameters and nothing else: where the rotation rests is read from
+rotation.yml.
 """
 
 from __future__ import annotations

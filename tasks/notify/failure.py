@@ -14,7 +14,7 @@ from tasks.notify.slack import Slack, connect
 from tasks.notify.state import Book, FailedRun, opened
 
 _PATIENCE_S = 30.0
-"""A run that failed keeps its worker for no longer than that."""
+"""How long a run that failed waits for Slack; longer only while a scan tells people: they share one memory."""
 _log = logging.getLogger("rechain")
 
 

@@ -18,8 +18,10 @@ from rechain.slack_message import (
     NO_LINKS,
     Links,
     Said,
+    at_worst,
     changes,
     changes_message,
+    eases,
     incident_message,
     replaced_message,
     resolved_message,
@@ -72,7 +74,8 @@ def tell(
     Args:
         incidents: What was found, at most one for each environment and cause.
         environments: What was scanned; only there can an incident be over.
-        unknown: Environments whose scan was incomplete: what was not found there may still be there.
+        unknown: Environments whose scan was incomplete: what was not found there may still be there, so nothing is
+            over there, and nothing gets less urgent.
         state_dir: Where this worker remembers what it told, see `tasks.notify.state.told_directory`.
         settings: How Slack is reached; None when it is not configured.
         links: Where the buttons lead.
@@ -83,10 +86,10 @@ def tell(
     """
     if settings is None:
         return Told(is_off=True)
-    round_ = _Round(links, now)
+    round_ = _Round(links, now, frozenset(environments) - frozenset(unknown))
     try:
         with opened(state_dir, now) as book:
-            round_.tell(connect(settings), book, incidents, set(environments) - set(unknown))
+            round_.tell(connect(settings), book, incidents)
     except Exception as error:  # a notification never fails what it is about
         round_.failed("Slack", error)
     return round_.told()
@@ -110,6 +113,7 @@ class _Round:
 
     links: Links
     now: datetime
+    complete: Collection[str]
     posted: list[str] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
     threaded: list[str] = field(default_factory=list)
@@ -132,10 +136,10 @@ class _Round:
         """Note what could not be told; of errors that are not ours only the kind, for they may quote anything."""
         self.failures.append(f"{what}: {error if isinstance(error, RechainError) else type(error).__name__}")
 
-    def tell(self, slack: Slack, book: Book, incidents: Sequence[Incident], ended_in: Collection[str]) -> None:
+    def tell(self, slack: Slack, book: Book, incidents: Sequence[Incident]) -> None:
         """Tell all of it."""
         found = {(one.environment, one.cause) for one in incidents}
-        over = [one for one in book.memory.incidents if one.key[0] in ended_in and one.key not in found]
+        over = [one for one in book.memory.incidents if one.key[0] in self.complete and one.key not in found]
         for incident in incidents:
             with self._each(_name(incident)):
                 self._incident(slack, book, incident)
@@ -200,7 +204,14 @@ class _Round:
             book.put(record.model_copy(update={"replaced": record.replaced[done:]}))
 
     def _follow(self, slack: Slack, book: Book, incident: Incident, record: Record) -> None:
-        """Bring an incident's message and thread up to date; no call when nothing changed."""
+        """Bring an incident's message and thread up to date; no call when nothing changed.
+
+        What a scan did not see everything of only adds to what is known: otherwise a host that is away every other
+        night would make the incident look better, and then worse, which is told anew.
+        """
+        sees_all = incident.environment in self.complete
+        if not sees_all and eases(record.said, incident):
+            return
         message = self._message(incident, record)
         digest, lines = content_digest(message.blocks), changes(record.said, incident)
         if digest == record.digest and not lines:
@@ -212,7 +223,9 @@ class _Round:
             return
         if slack.can_edit and lines:
             self._reply(slack, record, incident, lines)
-        book.put(Record(said=said(incident, record.said.since), place=record.place, digest=digest))
+        told = said(incident, record.said.since)
+        known = told if sees_all else at_worst(record.said, told)
+        book.put(Record(said=known, place=record.place, digest=digest))
 
     def _edit(self, slack: Slack, book: Book, incident: Incident, record: Record, message: Message) -> bool:
         """Edit a message; post anew when somebody deleted it."""

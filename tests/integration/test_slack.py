@@ -104,6 +104,28 @@ def test_what_was_not_looked_at_is_not_resolved(slack: Slack, scans: Scans) -> N
     assert len(slack.calls) == 1
 
 
+def test_a_scan_that_did_not_see_everything_calms_nobody(slack: Slack, scans: Scans) -> None:
+    """A host that is away every other night makes nothing look better, and then worse, which would be told anew."""
+    scans.tell(WORSE)
+    fewer = replace(INCIDENT, rows=INCIDENT.rows[:100], when=ENDS + timedelta(days=3))
+    assert scans.tell(fewer, unknown=["acc"]) == Told()
+    assert scans.tell(replace(fewer, severity=WORSE.severity), unknown=["acc"]).threaded == ()
+    scans.tell(WORSE)
+    assert slack.replies == []
+    assert len(slack.posts) == 1
+    assert scans.tell(INCIDENT).threaded == (NAME,)
+
+
+def test_nothing_in_a_message_becomes_a_link_or_a_mention_by_itself(slack: Slack, scans: Scans) -> None:
+    """Names of hosts and roles come from certificates: Slack is told to take them as they are."""
+    scans.tell(replace(INCIDENT, breaks="every login of @channel on http://db1.example fails"))
+    [post] = slack.posts
+    texts = [part for block in post["blocks"] for part in (block.get("text"), *block.get("elements", ()))]
+    marked = [part for part in texts if part and part["type"] == "mrkdwn"]
+    assert marked
+    assert all(part["verbatim"] is True for part in marked)
+
+
 def test_a_rate_limit_is_obeyed(slack: Slack, scans: Scans) -> None:
     """The call is made again, not before Slack's Retry-After."""
     slack.script = ["429", "429"]
