@@ -48,6 +48,11 @@ def parse_yaml(text: str, where: str) -> object:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}" if mark is not None else ""
         raise RepositoryError(where, f"is not valid YAML{place}", "correct it, or restore it from Git") from None
+    except ValueError:  # PyYAML's own, from dates and numbers that look like some
+        fix = "correct it, or put it in quotes when it is text"
+        raise RepositoryError(where, "holds a date or a number that does not exist", fix) from None
+    except RecursionError:
+        raise RepositoryError(where, "is nested too deeply", "restore it from Git") from None
 
 
 def compose_yaml(text: str) -> yaml.Node | None:

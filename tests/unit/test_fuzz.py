@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rechain.certificate import read_certificates
-from rechain.errors import RechainError
+from rechain.errors import RechainError, RepositoryError
 from rechain.scan.crl import read_crls
 from rechain.scan.texts import read_what_can_be
 from rechain.spec import parse_spec
+from tasks.repository.files import parse_yaml
 from tests.plugins.authority import Authority
 
 _SOUND = Authority("fuzz").server_bundle
@@ -67,3 +69,22 @@ def test_the_spec_reader_refuses_in_words(document: object) -> None:
     """Any YAML that is no chain spec is refused in words, and never by an error of Python's own."""
     with suppress(RechainError):
         parse_spec(document, "spec", lambda _path: {})
+
+
+@given(
+    st.text()
+    | st.lists(st.sampled_from(["[", "{", "- ", "a: ", "\n", "2026-13-45", "0x", "1:99", "&a ", "*a", "!!int x"])).map(
+        "".join
+    )
+)
+def test_the_yaml_reader_refuses_in_words(text: str) -> None:
+    """Dates that don't exist and aliases of nothing too."""
+    with suppress(RechainError):
+        parse_yaml(text, "text")
+
+
+@pytest.mark.parametrize("text", ["when: 2026-13-45", "[" * 5000, "a: !!int x", "a: 2026-11-24T25:00:00"])
+def test_what_pyyaml_itself_stumbles_over_is_refused_in_words(text: str) -> None:
+    """Each of these is an error of Python's own in PyYAML."""
+    with pytest.raises(RepositoryError):
+        parse_yaml(text, "text")
