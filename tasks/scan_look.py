@@ -15,7 +15,7 @@ from rechain.scan.case import Case, Limits
 from rechain.scan.report import Scanned, report
 from rechain.scan.seen import Blind, HostSeen, InUse, Listener, Seen, Served, Source, Text, Use, listeners
 from tasks.fleet.host_look import look_at_hosts
-from tasks.fleet.inventory import read_fleet
+from tasks.fleet.inventory import read_readable_fleet
 from tasks.fleet.wire_scan import look_at_wire
 from tasks.repository.entries import read_entries, read_vault_entries
 from tasks.repository.rotation_yaml import read_rotation
@@ -166,9 +166,10 @@ def _fleet(ref: EnvironmentRef, ask: Asked, seen: Seen) -> tuple[Fleet | None, t
         return None, ()
     servers, clients = _names(seen, Use.SERVER_LEAF), _names(seen, Use.CLIENT_LEAF)
     try:
-        return read_fleet(ref.root, ref.environment, clients, servers), ()
+        fleet, refusals = read_readable_fleet(ref.root, ref.environment, clients, servers)
     except RechainError as error:
         return None, (Blind(Source.HOSTS, error.where, error.what),)
+    return fleet, tuple(Blind(Source.HOSTS, error.where, error.what) for error in refusals)
 
 
 def _names(seen: Seen, use: Use) -> list[str]:

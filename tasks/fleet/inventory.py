@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rechain.errors import InventoryError, RepositoryError
-from rechain.fleet import Fleet
+from rechain.fleet import Fleet, Host
 from tasks.fleet.host_variables import read_host
 from tasks.fleet.templating import AllHosts
 from tasks.repository.layout import environment_folder
@@ -59,12 +59,34 @@ def read_fleet(root: Path, environment: str, clients: Sequence[str], servers: Co
         InventoryError: Ansible can't read the inventory, or a variable has the wrong shape.
         RepositoryError: There is no such environment, or Ansible did not answer in time.
     """
+    fleet, refusals = read_readable_fleet(root, environment, clients, servers)
+    if refusals:
+        raise refusals[0]
+    return fleet
+
+
+def read_readable_fleet(
+    root: Path, environment: str, clients: Sequence[str], servers: Collection[str]
+) -> tuple[Fleet, tuple[InventoryError, ...]]:
+    """As `read_fleet`, without the hosts whose variables are wrong; and what is wrong with them.
+
+    Raises:
+        InventoryError: Ansible can't read the inventory.
+        RepositoryError: There is no such environment, or Ansible did not answer in time.
+    """
     listing = _list(root, environment)
     groups = {name: _members(listing, name) for name in listing if name != "_meta"}
     hosts = AllHosts(_variables(listing, groups.get("all", ())), groups)
-    found = tuple(read_host(variables, hosts.groups_of(host), clients, servers) for host, variables in hosts.items())
+    found: list[Host] = []
+    refusals: list[InventoryError] = []
+    for host, variables in hosts.items():
+        try:
+            found.append(read_host(variables, hosts.groups_of(host), clients, servers))
+        except InventoryError as error:
+            refusals.append(error)
     managed = {client.name for host in found for client in host.clients}
-    return Fleet(environment, found, tuple(client for client in clients if client not in managed))
+    external = tuple(client for client in clients if client not in managed)
+    return Fleet(environment, tuple(found), external), tuple(refusals)
 
 
 def _list(root: Path, environment: str) -> Mapping[str, Mapping[str, object]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from lab.environment import ENVIRONMENT
@@ -106,6 +107,19 @@ def test_what_is_not_seen_is_unknown(scan: Scan, root: Path) -> None:
     (spot,) = document["unreachable"]
     assert spot["source"] == "wire"
     assert "refused" in spot["problem"]
+
+
+def test_a_host_that_the_repository_does_not_know_hides_no_other(scan: Scan, root: Path) -> None:
+    """It was added to the inventory, and its certificate was not made yet: it is named, and the others are seen."""
+    inventory = root / "environments" / ENVIRONMENT / "hosts"
+    document = yaml.safe_load(inventory.read_text())
+    hosts = document["all"]["children"]["hacluster"]["hosts"]
+    hosts["new.demo"] = {**next(iter(hosts.values())), "rechain_server_name": "new.demo"}
+    inventory.write_text(yaml.safe_dump(document))
+    found = _json(scan("--source", "wire", "--source", "hosts", "--format", "json", expect=3))
+    (spot,) = found["unreachable"]
+    assert "new.demo" in spot["location"] + spot["problem"]
+    assert {source for row in found["certificates"] for source in row["source"].split(",")} >= {"wire", "hosts"}
 
 
 @pytest.mark.parametrize(
