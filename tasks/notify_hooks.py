@@ -45,7 +45,7 @@ def _tell(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any], kind: Fail
     try:
         root = _root(flow_run.parameters)
         settings = slack_settings(root)
-        error = cast("BaseException", get_state_exception(state)) if settings else None
+        error = _error(state) if settings else None
         if settings is None or isinstance(error, GateClosed):  # to wait is no failure
             return
         failure = _failure(root, flow.name, flow_run, kind, error)
@@ -53,6 +53,11 @@ def _tell(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any], kind: Fail
     except Exception as error:  # a notification never fails what it is about
         reason = str(error) if isinstance(error, RechainError) else type(error).__name__
         _log.warning("the end of %s could not be told: %s", flow.name, reason)
+
+
+def _error(state: State[Any]) -> BaseException:
+    """What a run ended with, whether or not the thread that the hook is called in has an event loop."""
+    return cast("BaseException", get_state_exception(state, _sync=True))  # type: ignore[call-arg]  # async_dispatch takes it
 
 
 def _failure(root: Path, flow: str, flow_run: FlowRun, kind: FailureKind, error: BaseException | None) -> Failure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -68,6 +69,16 @@ def test_a_failure_says_where_it_rests_and_what_to_do(slack: Slack, told_environ
         assert part in text
     assert "*Phase under way:* servers" in text
     assert "*Last resting point:* overlap" in text
+
+
+def test_a_failure_is_told_from_a_thread_with_an_event_loop(slack: Slack, told_environment: Environment) -> None:
+    """There, Prefect's own functions would return coroutines."""
+
+    async def call() -> None:
+        on_failure(flow=roll_back, flow_run=_run(told_environment), state=Failed(data=FAILED))
+
+    asyncio.run(call())
+    assert "db2: its reload was refused" in json.dumps(slack.posts)
 
 
 def test_a_crash_is_told_from_what_the_repository_says(slack: Slack, told_environment: Environment) -> None:

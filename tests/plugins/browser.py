@@ -19,7 +19,7 @@ _CLOSED = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright keeps an event loop in this thread, which others would take for theirs
 def browser() -> Iterator[Browser]:
     """Chromium without a window, which connects to nobody on its own."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
