@@ -19,7 +19,7 @@ from flows import terminal
 from flows.terminal import Format, ScanFormat
 from rechain.errors import InputError, RechainError
 from rechain.phase import Phase
-from rechain.report import Outcome, RotationReport
+from rechain.report import Outcome, RotationReport, Strategy
 from rechain.rotation import Gate
 from rechain.scan.seen import Source
 
@@ -49,7 +49,9 @@ def generate(env: str, *, repo: Repo = HERE, format: Formatted = Format.TABLE) -
 
 
 @app.command
-def plan(env: str, *, strategy: str = "minimal-impact", repo: Repo = HERE, format: Formatted = Format.TABLE) -> int:
+def plan(
+    env: str, *, strategy: Strategy = Strategy.MINIMAL_IMPACT, repo: Repo = HERE, format: Formatted = Format.TABLE
+) -> int:
     """Show what would change, per host and file, with reasons, the proof, and whom to tell; changes nothing."""
     from flows.printing import plan_json, print_plan
     from tasks.plan import make_plan
@@ -65,22 +67,32 @@ def plan(env: str, *, strategy: str = "minimal-impact", repo: Repo = HERE, forma
 def refresh(
     env: str,
     *,
-    strategy: str = "minimal-impact",
+    strategy: Strategy = Strategy.MINIMAL_IMPACT,
     yes: Yes = False,
     until: Phase = Phase.RETIRED,
+    client: Annotated[list[str] | None, Parameter(help="With add-clients: only this one; repeatable.")] = None,
     take_over: TakeOver = False,
     accept_non_atomic: NonAtomic = False,
     repo: Repo = HERE,
     format: Formatted = Format.TABLE,
 ) -> int:
-    """Start or resume a rotation."""
-    _only_minimal_impact(strategy)
-    _confirm(yes, f"Refresh the certificate chain of {env} up to phase {until}?")
+    """Start or resume a rotation, or add client certificates."""
+    _refuse_pointless(strategy, until, client)
+    _agree(strategy, env, until, yes=yes)
     terminal.prepare_prefect()
+    from flows.add_clients import add_client_certificates
     from flows.refresh import refresh_with_minimal_impact
+    from flows.replace import replace_with_downtime
 
+    root = str(repo.resolve())
     with terminal.progress():
-        report = refresh_with_minimal_impact(env, str(repo.resolve()), until, take_over, accept_non_atomic)
+        match strategy:
+            case Strategy.MINIMAL_IMPACT:
+                report = refresh_with_minimal_impact(env, root, until, take_over, accept_non_atomic)
+            case Strategy.DOWNTIME:
+                report = replace_with_downtime(env, root, take_over, accept_non_atomic)
+            case Strategy.ADD_CLIENTS:
+                report = add_client_certificates(env, root, client, take_over, accept_non_atomic)
     return _end(report, format)
 
 
@@ -205,16 +217,47 @@ def demo(
         return run_demo(state, control=control, until=until, keep=keep)
 
 
-def _only_minimal_impact(strategy: str) -> None:
-    if strategy != "minimal-impact":
-        raise InputError("--strategy", f"{strategy!r} is not there yet", "use minimal-impact")
+def _only_minimal_impact(strategy: Strategy) -> None:
+    if strategy is not Strategy.MINIMAL_IMPACT:
+        raise InputError("--strategy", f"there is no plan of {strategy} yet", "use minimal-impact")
+
+
+def _refuse_pointless(strategy: Strategy, until: Phase, client: list[str] | None) -> None:
+    if client and strategy is not Strategy.ADD_CLIENTS:
+        raise InputError("--client", f"means nothing to {strategy}, which renews everybody", "use add-clients")
+    if until is not Phase.RETIRED and strategy is not Strategy.MINIMAL_IMPACT:
+        raise InputError("--until", f"{strategy} has no phases to stop at", "leave it out")
+
+
+def _agree(strategy: Strategy, env: str, until: Phase, *, yes: bool) -> None:
+    """Ask as much as the strategy can break: for an outage, the environment's name has to be typed."""
+    match strategy:
+        case Strategy.MINIMAL_IMPACT:
+            _confirm(yes, f"Refresh the certificate chain of {env} up to phase {until}?")
+        case Strategy.ADD_CLIENTS:
+            _confirm(yes, f"Add client certificates to {env}? It moves no date of those that exist.")
+        case Strategy.DOWNTIME:
+            _confirm_outage(yes, env)
+
+
+def _confirm_outage(yes: bool, env: str) -> None:
+    if yes:
+        return
+    _require_terminal()
+    terminal.say(f"Every certificate of {env} is replaced in one step: logins fail until it has ended everywhere.")
+    if input("Type the environment's name to go on: ").strip() != env:
+        raise InputError("rechain", "the name does not match, so nothing was done", f"type {env}, or add --yes")
+
+
+def _require_terminal() -> None:
+    if not sys.stdin.isatty():
+        raise InputError("rechain", "there is no terminal to confirm on", "add --yes")
 
 
 def _confirm(yes: bool, question: str) -> None:
     if yes:
         return
-    if not sys.stdin.isatty():
-        raise InputError("rechain", "there is no terminal to confirm on", "add --yes")
+    _require_terminal()
     if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
         raise InputError("rechain", "not confirmed, so nothing was done", "answer y, or add --yes")
 

@@ -17,7 +17,7 @@ from tasks.gates import closed_gates
 from tasks.generate import issue_next_generation
 from tasks.notify_hooks import on_crashed, on_failure
 from tasks.prove import prove_steps
-from tasks.record import mark_issued
+from tasks.record import mark_issued, run_directory
 from tasks.reporting import report
 from tasks.settle import settle_environment, settle_fleet
 from tasks.state import EnvironmentRef, observe
@@ -53,12 +53,13 @@ def refresh_with_minimal_impact(
     ref = EnvironmentRef(Path(repository).resolve(), environment)
     settle_environment(ref, accept_non_atomic=accept_non_atomic, take_over=take_over)
     generation = issue_next_generation(ref)
+    record = run_directory(ref, generation)
     rotation = observe(ref).rotation
     phases = stations(rotation, Direction.REFRESH, until)
     if not phases or rotation.phase is None:
-        return report(ref, generation, Outcome.DONE)
+        return report(ref, record, Outcome.DONE)
     refused: bool | None = None
-    with claimed(ref, Direction.REFRESH, until, take_over=take_over) as claim, watched(ref, generation) as canary:
+    with claimed(ref, Direction.REFRESH, until, take_over=take_over) as claim, watched(ref, record) as canary:
         mark_issued(ref, generation)
         prove_steps(ref, rotation.phase, until)
         settle_fleet(ref, claim.number)
@@ -66,7 +67,7 @@ def refresh_with_minimal_impact(
         for phase in phases:
             waiting = closed_gates(ref, phase, canary)
             if waiting and not wait_at_gate(ref, waiting):
-                return report(ref, generation, Outcome.WAITING, waiting=waiting)
+                return report(ref, record, Outcome.WAITING, waiting=waiting)
             refused = move(ref, phase, claim, canary)
         canary.watch_on()
-    return report(ref, generation, Outcome.DONE, retired_refused=refused)
+    return report(ref, record, Outcome.DONE, retired_refused=refused)

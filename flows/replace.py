@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import flow
 
 from rechain.phase import Phase
-from rechain.report import Outcome, RotationReport
+from rechain.report import Outcome, RotationReport, Strategy
 from rechain.rotation import Direction
 from tasks.claim import claimed, publish
 from tasks.deploy import record_phase, write_everything
@@ -25,23 +25,26 @@ from tasks.watch import watched
 
 
 @flow(name="replace-with-downtime", persist_result=False, on_failure=[on_failure], on_crashed=[on_crashed])
-def replace_with_downtime(environment: str, repository: str = ".", take_over: bool = False) -> RotationReport:
+def replace_with_downtime(
+    environment: str, repository: str = ".", take_over: bool = False, accept_non_atomic: bool = False
+) -> RotationReport:
     """Replace every certificate and every bundle in one roll-out; logins fail while it is under way.
 
     Args:
         environment: Name of the environment, as in `environments/ENV`.
         repository: Directory of the environment repository on the worker.
         take_over: Take the claim of a run that has expired.
+        accept_non_atomic: Accept that your own playbook does not swap pairs atomically and restores nothing.
 
     Raises:
         RechainError: Says where, what, and what to do next.
     """
     ref = EnvironmentRef(Path(repository).resolve(), environment)
-    settle_environment(ref, accept_non_atomic=True, take_over=take_over)
+    settle_environment(ref, accept_non_atomic=accept_non_atomic, take_over=take_over)
     generation = issue_next_generation(ref)
     record = run_directory(ref, generation)
     claim_it = claimed(ref, Direction.REFRESH, Phase.RETIRED, take_over=take_over)
-    with claim_it as claim, watched(ref, generation) as canary:
+    with claim_it as claim, watched(ref, record) as canary:
         progress.info("replacing everything in one step: logins fail from now on")
         mark_started(record, Phase.RETIRED, now())
         hosts = hosts_in_order(ref)
@@ -52,4 +55,4 @@ def replace_with_downtime(environment: str, repository: str = ".", take_over: bo
         publish(ref, claim, f"{environment}: everything was replaced")
         mark_ended(record, Phase.RETIRED, now())
         canary.watch_on()
-    return report(ref, generation, Outcome.DONE, strategy="downtime")
+    return report(ref, record, Outcome.DONE, strategy=Strategy.DOWNTIME)

@@ -18,6 +18,7 @@ from tasks.discard import discard_next_generation
 from tasks.gates import closed_gates
 from tasks.notify_hooks import on_crashed, on_failure
 from tasks.prove import prove_steps
+from tasks.record import run_directory
 from tasks.reopen import close_reopened, refuse_expiring, reopen_rotation
 from tasks.reporting import report
 from tasks.repository.rotation_yaml import read_rotation
@@ -51,13 +52,13 @@ def roll_back(
     until = _until(read_rotation(ref.root, environment))
     with claimed(ref, Direction.ROLLBACK, until, take_over=take_over) as claim:
         rotation = reopen_rotation(ref)
-        number = rotation.next or rotation.last_generation
+        record = run_directory(ref, rotation.next or rotation.last_generation)
         if rotation.phase is Phase.ISSUED and rotation.target is None:
             discard_next_generation(ref)
-            return report(ref, number, Outcome.DONE)
+            return report(ref, record, Outcome.DONE)
         phases = _allowed(ref, rotation, until)
-        with watched(ref, number) as canary:
-            return _walk(ref, number, phases, claim, canary)
+        with watched(ref, record) as canary:
+            return _walk(ref, record, phases, claim, canary)
 
 
 def _allowed(ref: EnvironmentRef, rotation: Rotation, until: Phase) -> tuple[Phase, ...]:
@@ -72,14 +73,16 @@ def _allowed(ref: EnvironmentRef, rotation: Rotation, until: Phase) -> tuple[Pha
     return phases
 
 
-def _walk(ref: EnvironmentRef, number: int, phases: tuple[Phase, ...], claim: Claim, canary: Watched) -> RotationReport:
+def _walk(
+    ref: EnvironmentRef, record: Path, phases: tuple[Phase, ...], claim: Claim, canary: Watched
+) -> RotationReport:
     for phase in phases:
         waiting = closed_gates(ref, phase, canary)
         if waiting and not wait_at_gate(ref, waiting):
-            return report(ref, number, Outcome.WAITING, waiting=waiting)
+            return report(ref, record, Outcome.WAITING, waiting=waiting)
         move(ref, phase, claim, canary)
     canary.watch_on()
-    return report(ref, number, Outcome.DONE)
+    return report(ref, record, Outcome.DONE)
 
 
 def _until(rotation: Rotation) -> Phase:

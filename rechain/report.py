@@ -10,6 +10,14 @@ from rechain.gate import Waiting
 from rechain.phase import Phase
 
 
+class Strategy(StrEnum):
+    """How a chain is renewed."""
+
+    MINIMAL_IMPACT = "minimal-impact"
+    DOWNTIME = "downtime"
+    ADD_CLIENTS = "add-clients"
+
+
 class Outcome(StrEnum):
     """How a run ended."""
 
@@ -64,7 +72,7 @@ class RotationReport:
         environment: The fleet.
         outcome: How the run ended.
         resting_phase: Where the fleet rests now.
-        strategy: `minimal-impact`, or `downtime` for the demo's control.
+        strategy: How the chain was renewed.
         phases: One a phase that was moved to, in order.
         canary: What the canary saw.
         retired_refused: Whether retired material, which logged in before, is refused; None when not tested.
@@ -74,7 +82,7 @@ class RotationReport:
     environment: str
     outcome: Outcome
     resting_phase: Phase | None
-    strategy: str
+    strategy: Strategy
     phases: tuple[PhaseReport, ...]
     canary: CanaryReport
     retired_refused: bool | None
@@ -88,7 +96,7 @@ def as_json(report: RotationReport) -> dict[str, object]:
         "environment": report.environment,
         "outcome": report.outcome.value,
         "resting_phase": report.resting_phase.value if report.resting_phase else None,
-        "strategy": report.strategy,
+        "strategy": report.strategy.value,
         "phases": [_phase(phase) for phase in report.phases],
         "canary": {
             "attempted": report.canary.attempted,

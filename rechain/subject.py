@@ -99,6 +99,15 @@ class Subject:
             for rdn in self.rdns
         )
 
+    def renamed(self, common_name: str) -> Subject:
+        """The same subject for a fleet of another common name."""
+        return Subject(
+            tuple(
+                tuple((oid, common_name if oid == NameOID.COMMON_NAME.dotted_string else value) for oid, value in rdn)
+                for rdn in self.rdns
+            )
+        )
+
 
 def _attribute(oid: str, value: str, common_name: str) -> x509.NameAttribute[str]:
     is_common_name = oid == NameOID.COMMON_NAME.dotted_string

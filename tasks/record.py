@@ -30,10 +30,17 @@ class PhaseMark:
     ended: datetime | None
 
 
-def run_directory(ref: EnvironmentRef, generation: int) -> Path:
-    """Where this worker keeps the record of one rotation; made when it is missing."""
+def run_directory(ref: EnvironmentRef, generation: int, purpose: str = "") -> Path:
+    """Where this worker keeps the record of one rotation; made when it is missing.
+
+    Args:
+        ref: Which environment.
+        generation: The generation that is rotated to, or the one in use.
+        purpose: Tells a run that is no rotation from the one that led to the generation.
+    """
     repository = hashlib.sha256(str(ref.root).encode()).hexdigest()[:12]
-    directory = state_base() / f"{ref.environment}-{repository}" / f"generation-{generation}"
+    name = f"generation-{generation}" + (f"-{purpose}" if purpose else "")
+    directory = state_base() / f"{ref.environment}-{repository}" / name
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     return directory
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import zip_longest
+from pathlib import Path
 
 from rechain.canary import CanarySummary, PhaseSpan, summary
 from rechain.gate import Waiting
-from rechain.report import CanaryReport, Outcome, PhaseReport, RotationReport
+from rechain.report import CanaryReport, Outcome, PhaseReport, RotationReport, Strategy
 from tasks.fleet.canary import read_segments
-from tasks.record import PhaseMark, phase_marks, run_directory
+from tasks.record import PhaseMark, phase_marks
 from tasks.repository.rotation_yaml import read_rotation
 from tasks.state import EnvironmentRef
 
@@ -18,17 +19,16 @@ _SHOWN = 20
 
 def report(
     ref: EnvironmentRef,
-    generation: int,
+    record: Path,
     outcome: Outcome,
     *,
     waiting: Sequence[Waiting] = (),
     retired_refused: bool | None = None,
-    strategy: str = "minimal-impact",
+    strategy: Strategy = Strategy.MINIMAL_IMPACT,
 ) -> RotationReport:
-    """The report of one rotation, over all the runs that it took on this worker."""
-    directory = run_directory(ref, generation)
-    marks = phase_marks(directory)
-    seen = summary(read_segments(directory), _spans(marks))
+    """The report of one rotation, over all the runs that it took on this worker and that left their `record`."""
+    marks = phase_marks(record)
+    seen = summary(read_segments(record), _spans(marks))
     return RotationReport(
         environment=ref.environment,
         outcome=outcome,

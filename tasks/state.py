@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,8 +71,12 @@ class FleetState:
         return Rotating(self.current, self.next, self.foreign)
 
 
-def observe(ref: EnvironmentRef) -> FleetState:
+def observe(ref: EnvironmentRef, further_clients: Collection[str] = ()) -> FleetState:
     """Read the environment's public state.
+
+    Args:
+        ref: Which environment.
+        further_clients: Clients without a leaf, which the inventory may name all the same: they are about to get one.
 
     Raises:
         InputError: The repository or the inventory can't be read, or the environment has no certificates yet.
@@ -104,7 +109,7 @@ def observe(ref: EnvironmentRef) -> FleetState:
         current=current,
         next=upcoming,
         foreign=foreign_cas(certs, [*generations.values(), current]),
-        fleet=read_fleet(ref.root, ref.environment, list(names), list(servers)),
+        fleet=read_fleet(ref.root, ref.environment, list(dict.fromkeys((*names, *further_clients))), list(servers)),
     )
 
 

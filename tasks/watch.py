@@ -10,14 +10,12 @@ from datetime import datetime
 from pathlib import Path
 
 from rechain.canary import attempted_since, failures_since
-from rechain.certs import compose
 from rechain.fleet import ServiceKind
 from rechain.phase import Phase, material
-from tasks.access import deployed_phase, leaf_keys
+from tasks.access import deployed_phase, leaf_keys, trusted_by_clients
 from tasks.fleet.canary import Canary, read_segments, start_canary
 from tasks.fleet.credentials import credentials, key_directory, present
 from tasks.fleet.watch import Watch
-from tasks.record import run_directory
 from tasks.state import EnvironmentRef, FleetState, now, observe
 
 
@@ -66,13 +64,12 @@ class Watched:
 
 
 @contextmanager
-def watched(ref: EnvironmentRef, generation: int) -> Iterator[Watched]:
+def watched(ref: EnvironmentRef, record: Path) -> Iterator[Watched]:
     """Watch logins for as long as the block lasts: files on this machine as they are, other clients with our keys.
 
-    Side effect: a process that ends with this one, a recording a run, and a 0700 directory on tmpfs.
+    Side effect: a process that ends with this one, a recording in `record`, and a 0700 directory on tmpfs.
     """
     state = observe(ref)
-    record = run_directory(ref, generation)
     with key_directory() as keys:
         extra = _present(state, deployed_phase(state), keys)
         with start_canary(state.fleet, state.settings, record, extra) as canary:
@@ -81,11 +78,9 @@ def watched(ref: EnvironmentRef, generation: int) -> Iterator[Watched]:
 
 def _present(state: FleetState, phase: Phase, directory: Path) -> tuple[Watch, ...]:
     """Give every client that has no files on this machine those of a phase, where we have its key."""
-    if state.next is None:
-        return ()
     here = {client.name for host in state.fleet.hosts if host.is_local for client in host.clients}
-    generation = state.rotating.generation(material(phase).client_leaves)
-    trusted = compose(state.rotating, phase).server_chain
+    generation = state.rotating.generation(material(phase).client_leaves) if state.next else state.current
+    trusted = trusted_by_clients(state, phase)
     endpoints = state.fleet.endpoints(ServiceKind.POSTGRESQL, ServiceKind.PGBOUNCER)
     watches: list[Watch] = []
     for credential in credentials(generation, leaf_keys(state, generation), trusted):

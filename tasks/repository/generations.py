@@ -29,10 +29,10 @@ from tasks.repository.lock import locked
 from tasks.repository.rotation_yaml import read_rotation
 from tasks.repository.vault import CA_VAULT_ID, encrypt, read_vault, require_encrypted
 
-_CERTS = "certs.yml"
-_VAULT = "certs.vault.yml"
-_CA_VAULT = "ca.vault.yml"
-_META = "generation.yml"
+CERTS_FILE = "certs.yml"
+VAULT_FILE = "certs.vault.yml"
+CA_VAULT_FILE = "ca.vault.yml"
+META_FILE = "generation.yml"
 _PREFIX = "generation-"
 
 
@@ -79,8 +79,14 @@ def snapshot(root: Path, environment: str, number: int) -> None:
         RepositoryError: A file is missing or unreadable, or the vault is not encrypted.
     """
     certs, vault = certs_paths(root, environment)
-    texts = {_CERTS: read_text(certs), _VAULT: read_text(vault)}
-    require_encrypted(texts[_VAULT], str(vault))
+    texts = {CERTS_FILE: read_text(certs), VAULT_FILE: read_text(vault)}
+    require_encrypted(texts[VAULT_FILE], str(vault))
+    with locked(root, environment):
+        _refresh(root, environment, number, texts)
+
+
+def replace_files(root: Path, environment: str, number: int, texts: Mapping[str, str]) -> None:
+    """Replace single files of a generation's folder, in the order given, each by rename. Safe to retry."""
     with locked(root, environment):
         _refresh(root, environment, number, texts)
 
@@ -92,7 +98,7 @@ def restore_texts(root: Path, environment: str, number: int) -> tuple[str, str]:
         RepositoryError: The generation is not kept, or its private keys were deleted.
     """
     folder = generation_folder(root, environment, number)
-    return read_text(folder / _CERTS), read_text(folder / _VAULT)
+    return read_text(folder / CERTS_FILE), read_text(folder / VAULT_FILE)
 
 
 def known_generations(root: Path, environment: str) -> tuple[int, ...]:
@@ -108,7 +114,7 @@ def read_generation(root: Path, environment: str, number: int) -> Generation:
     Raises:
         RepositoryError: There is no such generation, or its certs.yml is unreadable.
     """
-    path = generation_folder(root, environment, number) / _CERTS
+    path = generation_folder(root, environment, number) / CERTS_FILE
     if not path.exists() and number == 1 and not known_generations(root, environment):
         path, _ = certs_paths(root, environment)
     return adopt(read_certs(path), number)
@@ -116,7 +122,7 @@ def read_generation(root: Path, environment: str, number: int) -> Generation:
 
 def has_private_keys(root: Path, environment: str, number: int) -> bool:
     """Whether the leaves' keys of a generation are kept."""
-    return (generation_folder(root, environment, number) / _VAULT).exists()
+    return (generation_folder(root, environment, number) / VAULT_FILE).exists()
 
 
 def read_generation_keys(root: Path, environment: str, number: int) -> PrivateKeys:
@@ -125,13 +131,13 @@ def read_generation_keys(root: Path, environment: str, number: int) -> PrivateKe
     Raises:
         RepositoryError: They are not kept, or the vault can't be opened.
     """
-    path = generation_folder(root, environment, number) / _VAULT
+    path = generation_folder(root, environment, number) / VAULT_FILE
     return read_keys(read_vault(path), str(path))
 
 
 def has_ca_keys(root: Path, environment: str, number: int) -> bool:
     """Whether the CA keys of a generation are kept."""
-    return (generation_folder(root, environment, number) / _CA_VAULT).exists()
+    return (generation_folder(root, environment, number) / CA_VAULT_FILE).exists()
 
 
 def read_ca_keys(root: Path, environment: str, number: int) -> Mapping[str, str]:
@@ -140,7 +146,7 @@ def read_ca_keys(root: Path, environment: str, number: int) -> Mapping[str, str]
     Raises:
         RepositoryError: They are not kept, or the vault can't be opened.
     """
-    path = generation_folder(root, environment, number) / _CA_VAULT
+    path = generation_folder(root, environment, number) / CA_VAULT_FILE
     document = parse_yaml(read_vault(path), str(path))
     keys = document.get("ca_keys") if isinstance(document, dict) else None
     if not isinstance(keys, dict):
@@ -154,7 +160,7 @@ def spec_digest(root: Path, environment: str, number: int) -> str | None:
     Raises:
         RepositoryError: generation.yml is unreadable.
     """
-    path = generation_folder(root, environment, number) / _META
+    path = generation_folder(root, environment, number) / META_FILE
     if not path.exists():
         return None
     document = parse_yaml(read_text(path), str(path))
@@ -171,7 +177,7 @@ def delete_private_keys(root: Path, environment: str, number: int) -> None:
     """Remove a retired generation's private keys, its CAs' too; the public part stays. Idempotent, safe to retry."""
     folder = generation_folder(root, environment, number)
     with locked(root, environment):
-        for name in (_CA_VAULT, _VAULT):
+        for name in (CA_VAULT_FILE, VAULT_FILE):
             (folder / name).unlink(missing_ok=True)
         if folder.exists():
             sync_folder(folder)
@@ -180,14 +186,22 @@ def delete_private_keys(root: Path, environment: str, number: int) -> None:
 def _texts(issued: Issued, spec_digest: str, *, keep_ca_keys: bool) -> dict[str, str]:
     generation = issued.generation
     certs = Certs(generation.server_bundle, generation.client_bundle, generation.servers, generation.clients)
-    plain = {_VAULT: partial(encrypt, render_keys("", issued.keys))}
+    plain = {VAULT_FILE: partial(encrypt, render_keys("", issued.keys))}
     if keep_ca_keys:
-        ca_keys = yaml.safe_dump({"ca_keys": dict(issued.ca_keys)}, default_style="|")
-        plain[_CA_VAULT] = partial(encrypt, ca_keys, vault_id=CA_VAULT_ID)
+        plain[CA_VAULT_FILE] = partial(encrypt, ca_keys_text(issued.ca_keys), vault_id=CA_VAULT_ID)
     with ThreadPoolExecutor() as pool:  # a second of ansible-vault each
         vaults = dict(zip(plain, pool.map(lambda seal: seal(), plain.values()), strict=True))
-    meta = yaml.safe_dump({"schema": 1, "spec_digest": spec_digest})
-    return {_CERTS: render_certs("", certs), _META: meta, **vaults}
+    return {CERTS_FILE: render_certs("", certs), META_FILE: meta_text(spec_digest), **vaults}
+
+
+def ca_keys_text(keys: Mapping[str, str]) -> str:
+    """What the vault of CA keys holds, in plain; never written so."""
+    return yaml.safe_dump({"ca_keys": dict(keys)}, default_style="|")
+
+
+def meta_text(digest: str) -> str:
+    """What generation.yml holds."""
+    return yaml.safe_dump({"schema": 1, "spec_digest": digest})
 
 
 def _refuse_known(root: Path, environment: str, number: int) -> None:
@@ -231,4 +245,4 @@ def _remove(folder: Path, aside: Path) -> None:
 
 
 def _mode(name: str) -> int:
-    return 0o600 if name in (_VAULT, _CA_VAULT) else 0o644
+    return 0o600 if name in (VAULT_FILE, CA_VAULT_FILE) else 0o644

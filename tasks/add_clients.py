@@ -1,0 +1,183 @@
+"""Give new clients their leaves, and put them into what is deployed; nothing that exists is issued again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rechain.addition import Added, add, find_authority, key_types, prove_addition
+from rechain.certificate import Bundle, merge
+from rechain.certs import Certs, compose
+from rechain.errors import InputError, TransitionRefused
+from rechain.generation import Generation, PrivateKeys
+from rechain.judge import HandshakeJudge
+from rechain.phase import material
+from rechain.rotation import Claim
+from rechain.spec import ChainSpec, digest
+from tasks.access import deployed_phase, leaf_keys
+from tasks.fleet.openssl import OpensslJudge
+from tasks.keys import generate_keys
+from tasks.repository.additions import extend_generation
+from tasks.repository.certs_yaml import read_keys, render_certs, render_keys
+from tasks.repository.claim import refuse_lost
+from tasks.repository.generations import has_ca_keys, known_generations, read_ca_keys, snapshot, spec_digest
+from tasks.repository.intent import deploy_files
+from tasks.repository.layout import certs_paths
+from tasks.repository.lock import issuing
+from tasks.repository.spec_file import read_spec, spec_path
+from tasks.repository.vault import encrypt, read_vault
+from tasks.state import EnvironmentRef, FleetState, now, observe
+from tasks.step import progress, step
+
+
+@step("issue-clients")
+def issue_clients(ref: EnvironmentRef, only: Sequence[str] = ()) -> tuple[str, ...]:
+    """Issue leaves for clients that the chain spec has and a generation has not, in every generation in use.
+
+    Side effect: the folders of those generations, once it is proven that no present client is disturbed. Idempotent:
+    a client that has its leaf keeps it. Safe to retry.
+
+    Args:
+        ref: Which environment.
+        only: Clients to issue for; all that are new when empty.
+
+    Returns:
+        The clients that got a leaf.
+
+    Raises:
+        InputError: The spec does not name such a client, or has changed in other ways during a rotation.
+        ProofRefused: A present client would be disturbed.
+    """
+    with issuing(ref.root, ref.environment):
+        spec = read_spec(ref.root, ref.environment)
+        _refuse_unknown(ref, spec, only)
+        state = _kept(ref, spec.clients)
+        _refuse_moving(state)
+        made: dict[str, None] = {}
+        bundle = state.certs.client_chain
+        for generation in filter(None, (state.current, state.next)):
+            names = [name for name in only or spec.clients if name not in generation.clients]
+            if names:
+                bundle = _extend(state, spec, generation, names, bundle)
+                made |= dict.fromkeys(names)
+        return tuple(made)
+
+
+@step("write-clients")
+def write_clients(ref: EnvironmentRef, claim: Claim) -> bool:
+    """Put the generations' clients into certs.yml and the vault; entries that exist keep their lines.
+
+    Side effect: both files, through an intent that survives a kill between them. Idempotent, safe to retry.
+
+    Returns:
+        Whether anything had to be written.
+
+    Raises:
+        ClaimRefused: Somebody else has taken the claim.
+    """
+    state = observe(ref)
+    refuse_lost(state.rotation, claim)
+    certs_path, vault_path = certs_paths(ref.root, ref.environment)
+    existing, ciphertext = (path.read_text(encoding="utf-8") for path in (certs_path, vault_path))
+    text, vault = render_certs(existing, _deployed_with_clients(state)), _vault_text(state, vault_path, ciphertext)
+    if (text, vault) == (existing, ciphertext):
+        return False
+    deploy_files(ref.root, ref.environment, state.rotation, text, vault)
+    return True
+
+
+def _kept(ref: EnvironmentRef, clients: Sequence[str]) -> FleetState:
+    """The environment, its current generation in a folder that knows every client that certs.yml has."""
+    state = observe(ref, clients)
+    is_kept = state.rotation.current in known_generations(ref.root, ref.environment)
+    if state.rotation.is_at_rest and not (is_kept and state.certs.clients.keys() <= state.current.clients.keys()):
+        snapshot(ref.root, ref.environment, state.current.number)
+        return observe(ref, clients)
+    return state
+
+
+def _extend(
+    state: FleetState, spec: ChainSpec, generation: Generation, names: Sequence[str], deployed: Bundle
+) -> Bundle:
+    """Issue for one generation, prove it, write it. Returns the servers' bundle as it will be."""
+    ref, number = state.ref, generation.number
+    noted = _new_digest(state, spec, number, names)
+    ca_keys = read_ca_keys(ref.root, ref.environment, number) if has_ca_keys(ref.root, ref.environment, number) else {}
+    authority = find_authority(generation, ca_keys)
+    if authority is None:
+        progress.warning(
+            "the key of generation %s's client intermediate is not ours: a client root and intermediate are added to "
+            "the servers' bundle",
+            number,
+        )
+    keys = generate_keys(key_types(spec, names, with_authority=authority is None))
+    added = add(spec, generation, names, authority, now=now(), keys=keys)
+    widened = prove_addition(generation, added, deployed, _judge(state, generation, added))
+    keep = state.settings.ca_keys == "keep"
+    extend_generation(ref.root, ref.environment, added, noted, keep_ca_keys=keep)
+    return widened
+
+
+def _judge(state: FleetState, generation: Generation, added: Added) -> HandshakeJudge:
+    present = leaf_keys(state, generation)
+    held = PrivateKeys(present.servers, {**present.clients, **added.keys.clients})
+    return HandshakeJudge({generation.number: held}, fallback=OpensslJudge())
+
+
+def _new_digest(state: FleetState, spec: ChainSpec, number: int, names: Sequence[str]) -> str | None:
+    """What an unfinished generation is to be compared with from now on; only its clients may have changed."""
+    if number != state.rotation.next:
+        return None
+    without = replace(spec, clients=tuple(name for name in spec.clients if name not in names))
+    if spec_digest(state.ref.root, state.ref.environment, number) != digest(without):
+        raise InputError(
+            str(spec_path(state.ref.root, state.ref.environment).relative_to(state.ref.root)),
+            f"has changed in more than its clients since generation {number} was issued, which is not rolled out",
+            "undo the other changes until the rotation has ended",
+        )
+    return digest(spec)
+
+
+def _deployed_with_clients(state: FleetState) -> Certs:
+    """What certs.yml is to hold at the phase it is at."""
+    if state.next is not None:
+        return compose(state.rotating, deployed_phase(state))
+    held, current = state.certs, state.current
+    clients = {**current.clients, **held.clients}
+    return Certs(held.server_chain, merge(held.client_chain, current.client_bundle), held.servers, clients)
+
+
+def _vault_text(state: FleetState, vault: Path, ciphertext: str) -> str:
+    """The vault with the keys of clients that it lacks; the same text when it has them all."""
+    plain = read_vault(vault)
+    deployed = read_keys(plain, str(vault))
+    stored = leaf_keys(state, _presented(state)).clients
+    missing = {name: key for name, key in stored.items() if name not in deployed.clients}
+    return encrypt(render_keys(plain, PrivateKeys(clients=missing))) if missing else ciphertext
+
+
+def _presented(state: FleetState) -> Generation:
+    """The generation whose leaves clients present."""
+    if state.next is None:
+        return state.current
+    return state.rotating.generation(material(deployed_phase(state)).client_leaves)
+
+
+def _refuse_unknown(ref: EnvironmentRef, spec: ChainSpec, only: Sequence[str]) -> None:
+    for name in only:
+        if name not in spec.clients:
+            raise InputError(
+                str(spec_path(ref.root, ref.environment).relative_to(ref.root)),
+                f"has no client {name!r}",
+                f"add it with `rechain config add-client {ref.environment} {name}`",
+            )
+
+
+def _refuse_moving(state: FleetState) -> None:
+    if state.rotation.target is not None:
+        raise TransitionRefused(
+            "rotation.yml",
+            f"a move to {state.rotation.target} is under way",
+            f"finish it with `rechain refresh {state.ref.environment}`, then add the clients",
+        )

@@ -1,0 +1,62 @@
+"""New clients in the folder of a generation that exists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rechain.addition import Added
+from rechain.certificate import merge
+from rechain.certs import Certs
+from tasks.repository.certs_yaml import read_certs, render_certs, render_keys
+from tasks.repository.files import read_text
+from tasks.repository.generations import (
+    CA_VAULT_FILE,
+    CERTS_FILE,
+    META_FILE,
+    VAULT_FILE,
+    ca_keys_text,
+    has_ca_keys,
+    meta_text,
+    read_ca_keys,
+    replace_files,
+)
+from tasks.repository.layout import generation_folder
+from tasks.repository.vault import CA_VAULT_ID, encrypt, read_vault
+
+
+def extend_generation(
+    root: Path, environment: str, added: Added, spec_digest: str | None, *, keep_ca_keys: bool
+) -> None:
+    """Put new clients into a generation's folder; what is in it stays as it is.
+
+    Side effect: keys first, then certs.yml, each by rename: a run that dies in between leaves keys that nothing
+    names, and the next one replaces them. Safe to retry.
+
+    Args:
+        root: The environment repository.
+        environment: Name of the environment.
+        added: The generation with the new clients, and their keys.
+        spec_digest: New digest of the chain spec; None keeps what is recorded.
+        keep_ca_keys: Whether the keys of a further client chain are kept.
+
+    Raises:
+        RepositoryError: The folder is missing, or a vault can't be opened.
+    """
+    number = added.generation.number
+    folder = generation_folder(root, environment, number)
+    texts = {VAULT_FILE: encrypt(render_keys(read_vault(folder / VAULT_FILE), added.keys))}
+    if added.ca_keys and keep_ca_keys:
+        known = read_ca_keys(root, environment, number) if has_ca_keys(root, environment, number) else {}
+        texts[CA_VAULT_FILE] = encrypt(ca_keys_text({**known, **added.ca_keys}), vault_id=CA_VAULT_ID)
+    texts[CERTS_FILE] = _certs_text(folder / CERTS_FILE, added)
+    if spec_digest is not None:
+        texts[META_FILE] = meta_text(spec_digest)
+    replace_files(root, environment, number, texts)
+
+
+def _certs_text(path: Path, added: Added) -> str:
+    """The folder's certs.yml with the new clients; CAs of others that are kept in it stay where they are."""
+    held, generation = read_certs(path), added.generation
+    bundle = merge(held.client_chain, generation.client_bundle)
+    certs = Certs(held.server_chain, bundle, held.servers, generation.clients)
+    return render_certs(read_text(path), certs, str(path))
