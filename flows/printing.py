@@ -133,6 +133,9 @@ def print_report(report: RotationReport) -> None:
     print_waiting(report.environment, report.waiting)
     canary = report.canary
     failed = "none failed" if canary.failed == 0 else f"{canary.failed} failed"
+    if report.outage:
+        span = f"{report.outage.started:%H:%M:%S} to {report.outage.ended:%H:%M:%S} UTC"
+        say(f"logins failed from {span}, {report.outage.seconds:.1f} s")
     say(f"{canary.attempted} logins were tried, {failed}; the longest gap between two was {canary.longest_gap_ms} ms")
 
 

@@ -1,4 +1,4 @@
-"""Replace a fleet's certificate chain in one step, with downtime: for new environments, and as the demo's control."""
+"""Replace a fleet's certificate chain in one step, with downtime: for new environments and expired chains."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from prefect import flow
 
+from rechain.errors import RollOutFailed
 from rechain.phase import Phase
 from rechain.report import Outcome, RotationReport, Strategy
 from rechain.rotation import Direction
@@ -14,21 +15,31 @@ from tasks.deploy import record_phase, write_everything
 from tasks.distribute import distribute
 from tasks.generate import issue_next_generation
 from tasks.notify_hooks import on_crashed, on_failure
+from tasks.put_back import put_back
 from tasks.reconnect import hosts_in_order
 from tasks.record import mark_ended, mark_started, run_directory
 from tasks.reporting import report
 from tasks.settle import settle_environment
-from tasks.state import EnvironmentRef, now
+from tasks.state import EnvironmentRef, now, observe
 from tasks.step import progress
 from tasks.verify import verify_phase
 from tasks.watch import watched
 
 
-@flow(name="replace-with-downtime", persist_result=False, on_failure=[on_failure], on_crashed=[on_crashed])
+@flow(
+    name="replace-with-downtime",
+    persist_result=False,
+    validate_parameters=True,
+    on_failure=[on_failure],
+    on_crashed=[on_crashed],
+)
 def replace_with_downtime(
     environment: str, repository: str = ".", take_over: bool = False, accept_non_atomic: bool = False
 ) -> RotationReport:
     """Replace every certificate and every bundle in one roll-out; logins fail while it is under way.
+
+    It works from expired certificates and from none at all. When a host does not take its set, all of them get back
+    what was there before.
 
     Args:
         environment: Name of the environment, as in `environments/ENV`.
@@ -40,19 +51,27 @@ def replace_with_downtime(
         RechainError: Says where, what, and what to do next.
     """
     ref = EnvironmentRef(Path(repository).resolve(), environment)
-    settle_environment(ref, accept_non_atomic=accept_non_atomic, take_over=take_over)
-    generation = issue_next_generation(ref)
-    record = run_directory(ref, generation)
+    settle_environment(ref, accept_non_atomic=accept_non_atomic, take_over=take_over, even_expired=True)
+    generation = issue_next_generation(ref, even_expired=True)
+    record, is_first = run_directory(ref, generation), observe(ref).next is None
     claim_it = claimed(ref, Direction.REFRESH, Phase.RETIRED, take_over=take_over)
     with claim_it as claim, watched(ref, record) as canary:
-        progress.info("replacing everything in one step: logins fail from now on")
+        progress.warning("replacing everything in one step: logins fail from now on")
         mark_started(record, Phase.RETIRED, now())
         hosts = hosts_in_order(ref)
         write_everything(ref, claim)
-        distribute(ref, Phase.RETIRED, hosts, claim.number)
+        publish(ref, claim, f"{environment}: replace everything in one step")
+        try:
+            distribute(ref, Phase.RETIRED, hosts, claim.number, start=True)
+        except RollOutFailed:
+            if not is_first:
+                put_back(ref, hosts, claim)
+            raise
+        canary.follow(Phase.RETIRED)  # external clients' owners can have theirs from now on
         verify_phase(ref, Phase.RETIRED)
-        record_phase(ref, claim)
-        publish(ref, claim, f"{environment}: everything was replaced")
+        if not is_first:
+            record_phase(ref, claim)
+            publish(ref, claim, f"{environment}: everything was replaced")
         mark_ended(record, Phase.RETIRED, now())
         canary.watch_on()
     return report(ref, record, Outcome.DONE, strategy=Strategy.DOWNTIME)

@@ -65,6 +65,24 @@ class CanaryReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Outage:
+    """How long logins failed, as the canary saw it.
+
+    Attributes:
+        started: When the first login that failed began, aware UTC.
+        ended: When the last login that failed had ended, aware UTC.
+    """
+
+    started: datetime
+    ended: datetime
+
+    @property
+    def seconds(self) -> float:
+        """How long it was, seconds."""
+        return (self.ended - self.started).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
 class RotationReport:
     """The end of a run: `refresh`, `rollback` and `demo` print it, `.demo/report.json` holds it.
 
@@ -76,6 +94,7 @@ class RotationReport:
         phases: One a phase that was moved to, in order.
         canary: What the canary saw.
         retired_refused: Whether retired material, which logged in before, is refused; None when not tested.
+        outage: From the first to the last failed login of managed clients; None when none failed, or nobody watched.
         waiting: What the closed gate waits for; empty unless the outcome is `waiting`.
     """
 
@@ -86,6 +105,7 @@ class RotationReport:
     phases: tuple[PhaseReport, ...]
     canary: CanaryReport
     retired_refused: bool | None
+    outage: Outage | None = None
     waiting: tuple[Waiting, ...] = ()
 
 
@@ -106,8 +126,16 @@ def as_json(report: RotationReport) -> dict[str, object]:
             "failures": list(report.canary.failures),
         },
         "retired_refused": report.retired_refused,
+        "outage": _outage(report.outage),
         "waiting_for": [waiting_json(one) for one in report.waiting],
     }
+
+
+def _outage(outage: Outage | None) -> dict[str, object] | None:
+    if outage is None:
+        return None
+    began, ended = (moment.isoformat(timespec="milliseconds") for moment in (outage.started, outage.ended))
+    return {"started": began, "ended": ended, "seconds": round(outage.seconds, 3)}
 
 
 def waiting_json(waiting: Waiting) -> dict[str, str | None]:

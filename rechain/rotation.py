@@ -144,10 +144,12 @@ def _may_move(rotation: Rotation, target: Phase) -> bool:
 def replacing(rotation: Rotation) -> Rotation:
     """Start replacing everything in one step, the strategy `downtime`: from `issued` to `retired` at once.
 
+    A replacement that is under way, or is being undone, may be taken up again.
+
     Raises:
         TransitionRefused: Another strategy has already begun to move this rotation.
     """
-    if rotation.phase is not Phase.ISSUED or rotation.target not in (None, Phase.RETIRED):
+    if rotation.phase is not Phase.ISSUED or rotation.target not in (None, Phase.RETIRED, Phase.ISSUED):
         raise TransitionRefused(
             "rotation.yml", f"phase {rotation.phase} can't be replaced in one step", "finish it with `rechain refresh`"
         )

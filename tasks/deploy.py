@@ -48,6 +48,8 @@ def write_phase(ref: EnvironmentRef, phase: Phase, claim: Claim) -> Rotation:
 def write_everything(ref: EnvironmentRef, claim: Claim) -> Rotation:
     """Make certs.yml and the vault hold the next generation alone, in one step: the strategy `downtime`.
 
+    An environment that got its first generation just now has it in both files already.
+
     Side effect: both files, through an intent. Idempotent, safe to retry.
 
     Raises:
@@ -55,6 +57,8 @@ def write_everything(ref: EnvironmentRef, claim: Claim) -> Rotation:
     """
     state = observe(ref)
     refuse_lost(state.rotation, claim)
+    if state.next is None:
+        return state.rotation
     certs_text, vault_text = _compose_texts(state, Phase.RETIRED)
     return deploy_files(ref.root, ref.environment, replacing(state.rotation), certs_text, vault_text)
 

@@ -14,10 +14,19 @@ ROLL_OUT_TIMEOUT_S = 3600.0
 
 
 @step("distribute-and-reload", run_name="distribute-and-reload-{phase}")
-def distribute(ref: EnvironmentRef, phase: Phase, hosts: Sequence[str], claim: int) -> RollOutResult:
+def distribute(
+    ref: EnvironmentRef, phase: Phase, hosts: Sequence[str], claim: int, *, start: bool = False
+) -> RollOutResult:
     """Install what the repository holds on hosts, in the order given, and prove each reload.
 
     Side effect: files and reloads on hosts. Idempotent: a host that has it all, and serves it, is left alone.
+
+    Args:
+        ref: Which environment.
+        phase: What is rolled out, for logs and ledgers.
+        hosts: Inventory names, in the order to take them.
+        claim: Number of the claim.
+        start: Whether services that do not run are started with their restart command, and proven.
 
     Raises:
         RollOutFailed: Names the host that failed and what it said; it was restored, later hosts were not touched.
@@ -39,6 +48,7 @@ def distribute(ref: EnvironmentRef, phase: Phase, hosts: Sequence[str], claim: i
         timeout_s=ROLL_OUT_TIMEOUT_S,
         on_event=tell,
         settings_playbook=settings.playbook,
+        start=start,
     )
     raise_for(result)
     return result

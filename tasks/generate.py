@@ -30,11 +30,15 @@ from tasks.step import step
 
 
 @step("generate")
-def issue_next_generation(ref: EnvironmentRef) -> int:
+def issue_next_generation(ref: EnvironmentRef, *, even_expired: bool = False) -> int:
     """Issue the next generation of the chain, once.
 
     Side effect: writes `rechain/ENV/generation-N`. Idempotent: an unfinished next generation is returned as it is;
     a run that died between writing the folder and recording it finds the folder. Safe to retry.
+
+    Args:
+        ref: Which environment.
+        even_expired: Whether the present chain may have expired.
 
     Returns:
         The number of the next generation.
@@ -43,10 +47,10 @@ def issue_next_generation(ref: EnvironmentRef) -> int:
         InputError: The repository is not fit, or the spec changed since the unfinished generation was issued.
     """
     with issuing(ref.root, ref.environment):
-        return _next_generation(ref)
+        return _next_generation(ref, even_expired=even_expired)
 
 
-def _next_generation(ref: EnvironmentRef) -> int:
+def _next_generation(ref: EnvironmentRef, *, even_expired: bool) -> int:
     settle(ref.root, ref.environment)
     spec = read_spec(ref.root, ref.environment)
     rotation = read_rotation(ref.root, ref.environment)
@@ -56,7 +60,7 @@ def _next_generation(ref: EnvironmentRef) -> int:
         return rotation.next
     if rotation.current is None:
         return _first_generation(ref, rotation, spec)
-    check_repository(ref.root, ref.environment)
+    check_repository(ref.root, ref.environment, even_expired=even_expired)
     read_fleet(ref.root, ref.environment, spec.clients, list(spec.servers))  # unreadable: found before anything is made
     _keep_current(ref, rotation)
     number = rotation.last_generation + 1

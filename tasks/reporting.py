@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from itertools import zip_longest
 from pathlib import Path
 
 from rechain.canary import CanarySummary, PhaseSpan, summary
 from rechain.gate import Waiting
-from rechain.report import CanaryReport, Outcome, PhaseReport, RotationReport, Strategy
+from rechain.report import CanaryReport, Outage, Outcome, PhaseReport, RotationReport, Strategy
 from tasks.fleet.canary import read_segments
 from tasks.record import PhaseMark, phase_marks
 from tasks.repository.rotation_yaml import read_rotation
@@ -40,8 +41,18 @@ def report(
         ),
         canary=_canary(seen),
         retired_refused=retired_refused,
+        outage=_outage(seen),
         waiting=tuple(waiting),
     )
+
+
+def _outage(seen: CanarySummary) -> Outage | None:
+    """From files on hosts where such were watched: when an external owner installs a delivery is not ours to say."""
+    failures = [attempt for attempt in seen.failures if attempt.host] or seen.failures
+    if not failures:
+        return None
+    ended = max(attempt.at + timedelta(milliseconds=attempt.ms) for attempt in failures)
+    return Outage(failures[0].at, ended)
 
 
 def _spans(marks: Sequence[PhaseMark]) -> list[PhaseSpan]:

@@ -17,7 +17,9 @@ from tasks.verify import verify_phase
 
 
 @step("settle-environment")
-def settle_environment(ref: EnvironmentRef, *, accept_non_atomic: bool, take_over: bool = False) -> None:
+def settle_environment(
+    ref: EnvironmentRef, *, accept_non_atomic: bool, take_over: bool = False, even_expired: bool = False
+) -> None:
     """Complete or revert a file change that was cut short, and refuse a repository that is not fit.
 
     Raises:
@@ -28,7 +30,7 @@ def settle_environment(ref: EnvironmentRef, *, accept_non_atomic: bool, take_ove
     refuse_rivals(ref.root, ref.environment, take_over=take_over, now=now())
     for done in filter(None, (newer, settle(ref.root, ref.environment))):
         progress.warning("%s", done)
-    check_repository(ref.root, ref.environment)
+    check_repository(ref.root, ref.environment, even_expired=even_expired)
     close_reopened(ref)
     forget_retired_keys(ref)
     if read_settings(ref.root).playbook and not accept_non_atomic:

@@ -35,6 +35,7 @@ def roll_out(
     timeout_s: float,
     on_event: Callable[[HostEvent], None] | None = None,
     settings_playbook: Playbook | None = None,
+    start: bool = False,
 ) -> RollOutResult:
     """Install what certs.yml and the vault hold now on hosts, have it taken, and prove it.
 
@@ -53,6 +54,7 @@ def roll_out(
         timeout_s: Seconds for all of it.
         on_event: Hears the progress, in the caller's thread.
         settings_playbook: The users' own playbook, to be run instead of ours.
+        start: Whether services that do not run are started.
 
     Returns:
         A result for each host in the order given; does not raise for a host's failure, see `raise_for`.
@@ -67,7 +69,7 @@ def roll_out(
     if settings_playbook is not None:
         theirs = root.absolute() / settings_playbook.path
         return _theirs(replace(play, playbook=theirs, tags=settings_playbook.tags), hosts, timeout_s, tell)
-    variables = _variables(environment, hosts, claim, phase, batch)
+    variables = {**_variables(environment, hosts, claim, phase, batch), "rechain_start": start}
     return _run(replace(play, extra_vars=variables), hosts, timeout_s, tell, is_ours=True)
 
 

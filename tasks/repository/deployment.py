@@ -38,7 +38,7 @@ class _Files:
     vault: Path
 
 
-def check_repository(root: Path, environment: str, now: datetime | None = None) -> None:
+def check_repository(root: Path, environment: str, now: datetime | None = None, *, even_expired: bool = False) -> None:
     """Refuse a repository whose files can't be rotated from; nothing is written.
 
     Checks the environment's own files and, during a rotation, those of the next generation.
@@ -47,6 +47,7 @@ def check_repository(root: Path, environment: str, now: datetime | None = None) 
         root: The environment repository.
         environment: Name of the environment.
         now: Aware UTC instant that validity is judged at; this instant when left out.
+        even_expired: Whether CAs may have expired, because everything is replaced anyway.
 
     Raises:
         InputError: Names the file and the entry, what is wrong with it, and the fix.
@@ -60,7 +61,7 @@ def check_repository(root: Path, environment: str, now: datetime | None = None) 
     if rotation.next is not None:
         folder = generation_folder(root, environment, rotation.next)
         found.append(_Files(folder / "certs.yml", folder / "certs.vault.yml"))
-    moment = now or datetime.now(UTC)
+    moment = None if even_expired else now or datetime.now(UTC)
     with ThreadPoolExecutor() as pool:  # most of the time is ansible-vault's start
         for done in [pool.submit(_check, files, moment) for files in found]:
             done.result()
@@ -87,9 +88,10 @@ def write_first_certs(root: Path, environment: str, issued: Issued) -> Rotation:
     return deploy_files(root, environment, rotation, *restore_texts(root, environment, number))
 
 
-def _check(files: _Files, now: datetime) -> None:
+def _check(files: _Files, now: datetime | None) -> None:
     certs = read_certs(files.certs)
-    _refuse_expired(certs, str(files.certs), now)
+    if now is not None:
+        _refuse_expired(certs, str(files.certs), now)
     keys = read_keys(read_vault(files.vault), str(files.vault))
     for side in Side:
         _refuse_unfit(certs, keys, side, files)

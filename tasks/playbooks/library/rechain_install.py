@@ -38,6 +38,7 @@ options:
   state_dir: {description: Where the host keeps claim numbers and ledger., type: path, default: /var/lib/rechain}
   address: {description: Default address of the host's services., type: str, required: true}
   server_name: {description: The host's name in C(certs.server)., type: str, required: true}
+  start: {description: Start services that do not run., type: bool, default: false}
   services: {description: As the inventory's C(rechain_services)., type: list, elements: dict, default: []}
   clients: {description: As the inventory's C(rechain_clients)., type: list, elements: raw, default: []}
   server_cert: {description: Leaf and intermediate of the host., type: str, default: ''}
@@ -65,6 +66,7 @@ ARGUMENTS = {
     "state_dir": {"type": "path", "default": "/var/lib/rechain"},
     "address": {"type": "str", "required": True},
     "server_name": {"type": "str", "required": True},
+    "start": {"type": "bool", "default": False},
     "services": {"type": "list", "elements": "dict", "default": []},
     "clients": {"type": "list", "elements": "raw", "default": []},
     "server_cert": {"type": "str", "default": ""},
@@ -112,7 +114,7 @@ def install(params: Mapping[str, Any], installations: list[Installation], *, che
     with state.locked(params["lock_timeout"]):
         state.accept(params["claim"], remember=not check_mode)
         sets = read_sets(params)
-        installations += [Installation(wanted, state, limits) for wanted in sets]
+        installations += [Installation(wanted, state, limits, start=params["start"]) for wanted in sets]
         needed = [(wanted, way) for wanted, way in zip(sets, installations) if way.is_needed()]  # noqa: B905
         if needed and not check_mode:
             _run(params, state, needed)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         reload_and_confirm,
         reload_and_prove,
         run_reload,
+        start_and_prove,
     )
     from tasks.playbooks.module_utils.rechain_sets import CertSet, Reader
     from tasks.playbooks.module_utils.rechain_state import HostState
@@ -33,6 +34,7 @@ else:
         reload_and_confirm,
         reload_and_prove,
         run_reload,
+        start_and_prove,
     )
     from ansible.module_utils.rechain_sets import CertSet, Reader
     from ansible.module_utils.rechain_state import HostState
@@ -46,8 +48,8 @@ class Installation:
         changed: Paths whose content is now different.
     """
 
-    def __init__(self, wanted: CertSet, state: HostState, limits: Limits) -> None:
-        self._set, self._state, self._limits = wanted, state, limits
+    def __init__(self, wanted: CertSet, state: HostState, limits: Limits, *, start: bool = False) -> None:
+        self._set, self._state, self._limits, self._start = wanted, state, limits, start
         self._directory = wanted.directory
         self._staged: str | None = None
         self.changed: list[str] = []
@@ -61,7 +63,7 @@ class Installation:
 
     def is_needed(self) -> bool:
         """Whether files differ, or a service has not taken the files that are there."""
-        if not self._is_current or self._state.pending(self._set.path):
+        if not self._is_current or self._state.pending(self._set.path) or self._to_start():
             return True
         return not all(is_in_use(reader, endpoint, self._set.files) for reader, endpoint in self._set.services)
 
@@ -80,11 +82,19 @@ class Installation:
     def _require_running(self) -> None:
         """A reload can only be proven on a service that answers; a fresh host's may not run yet."""
         for reader, endpoint in self._set.services:
-            if self._served_before[str(endpoint)] is None and reader.files["cert"] in self._before:
+            is_silent = self._served_before[str(endpoint)] is None
+            if is_silent and reader.files["cert"] in self._before and not self._start:
                 raise Refused(
                     f"{reader.label}: nothing there speaks TLS, so a reload could not be proven; "
                     "start the service, or correct its address in rechain_services"
                 )
+
+    def _to_start(self) -> list[tuple[Reader, Endpoint]]:
+        """Its services that do not answer, where they are to be started."""
+        silent = [
+            (reader, endpoint) for reader, endpoint in self._set.services if not self._served_before[str(endpoint)]
+        ]
+        return silent if self._start else []
 
     def _running(self) -> list[tuple[Reader, Endpoint]]:
         """Its services; not those of a fresh host, which take the files when they start."""
@@ -107,6 +117,8 @@ class Installation:
         try:
             for reader, endpoint in self._running():
                 reload_and_prove(reader, endpoint, self._set.files, self._limits)
+            for reader, endpoint in self._to_start():
+                start_and_prove(reader, endpoint, self._set.files, self._limits)
             self._require_intact()
         except Unproven as error:
             raise Unproven(f"{error}; {self._restore(previous)}") from None

@@ -77,6 +77,17 @@ def reload_and_prove(reader: Reader, endpoint: Endpoint, files: Mapping[str, byt
         raise Unproven(f"{reader.label}: {_quoted(log)}")
 
 
+def start_and_prove(reader: Reader, endpoint: Endpoint, files: Mapping[str, bytes], limits: Limits) -> None:
+    """Start a service that does not run, and wait until it serves its leaf.
+
+    Raises:
+        Unproven: It was not seen in time; quotes the log.
+    """
+    wanted, log = leaf_fingerprint(files[reader.files["cert"]]), LogWatch(reader.log)
+    _run_command(reader.label, "restart", reader.restart, limits.reload_s)
+    _wait(lambda: _doubt(endpoint, wanted, frozenset()), log, limits.proof_s, reader.label)
+
+
 def reload_and_confirm(
     reader: Reader, endpoint: Endpoint, expected: frozenset[str | None], limits: Limits
 ) -> str | None:
@@ -93,12 +104,16 @@ def reload_and_confirm(
 
 def run_reload(reader: Reader, timeout_s: float) -> None:
     """Run a reader's reload command. Raises Unproven when it fails or does not end in time."""
-    if not reader.reload:
+    _run_command(reader.label, "reload", reader.reload, timeout_s)
+
+
+def _run_command(label: str, what: str, command: str | None, timeout_s: float) -> None:
+    if not command:
         return
     # A file and not a pipe: a daemon that the command starts would keep a pipe open.
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            ["/bin/sh", "-c", reader.reload],
+            ["/bin/sh", "-c", command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -111,11 +126,11 @@ def run_reload(reader: Reader, timeout_s: float) -> None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            raise Unproven(f"{reader.label}: its reload command did not end within {timeout_s:.0f} s") from None
+            raise Unproven(f"{label}: its {what} command did not end within {timeout_s:.0f} s") from None
         if status:
             output.seek(0)
             said = " ".join(output.read().decode("utf-8", "replace").split())[-_OUTPUT_CHARS:]
-            raise Unproven(f"{reader.label}: its reload command ended with status {status}: {said or 'no output'}")
+            raise Unproven(f"{label}: its {what} command ended with status {status}: {said or 'no output'}")
 
 
 def _missing_names(reader: Reader, endpoint: Endpoint, files: Mapping[str, bytes]) -> frozenset[str]:

@@ -29,6 +29,7 @@ _RELOADS = {
     "haproxy": "systemctl reload haproxy",
     "etcd": "true",  # reads its files at each handshake
 }
+_UNITS = {kind: f"systemctl restart {kind}" for kind in _PORTS}
 _SERVICE_FILES = {"cert": "server.crt", "key": "server.key", "ca": "root.crt"}
 _CLIENT_FILES = {"cert": "postgresql.crt", "key": "postgresql.key", "ca": "root.crt"}
 
@@ -62,12 +63,21 @@ class Reader:
         reload: Shell command after which the new files are in use; None when it reads them at every connect.
         endpoint: Where a service serves the leaf; None for a client.
         log: Path or pattern of a service's log; None when unknown.
+        restart: Shell command that starts a service anew; None for a client.
     """
 
     def __init__(
-        self, label: str, files: Mapping[str, str], reload: str | None, endpoint: Endpoint | None, log: str | None
+        self,
+        label: str,
+        files: Mapping[str, str],
+        reload: str | None,
+        *,
+        endpoint: Endpoint | None = None,
+        log: str | None = None,
+        restart: str | None = None,
     ) -> None:
         self.label, self.files, self.reload, self.endpoint, self.log = label, files, reload, endpoint, log
+        self.restart = restart
 
 
 class CertSet:
@@ -134,7 +144,9 @@ def _add_service(sets: dict[Path, CertSet], entry: Mapping[str, Any], params: Ma
     address = str(entry.get("address") or params["address"])
     endpoint = Endpoint(kind, address, int(entry.get("port") or _PORTS[kind]), params["server_name"])
     reload = str(entry.get("reload") or _RELOADS[kind])
-    reader = Reader(str(endpoint), _files(entry, _SERVICE_FILES), reload, endpoint, entry.get("log") or None)
+    restart = str(entry.get("restart") or _UNITS[kind])
+    files = _files(entry, _SERVICE_FILES)
+    reader = Reader(str(endpoint), files, reload, endpoint=endpoint, log=entry.get("log") or None, restart=restart)
     cert = _required(params["server_cert"], f"certs.server has no {params['server_name']}")
     key = _required(params["server_key"], f"private_keys.server has no {params['server_name']}")
     ca = _required(params["client_chain"], "certs.client.chain is missing")
@@ -144,7 +156,7 @@ def _add_service(sets: dict[Path, CertSet], entry: Mapping[str, Any], params: Ma
 
 def _add_client(sets: dict[Path, CertSet], entry: Mapping[str, Any], params: Mapping[str, Any]) -> None:
     name = _required(entry.get("name"), "rechain_clients: an entry has no name")
-    reader = Reader(f"client {name}", _files(entry, _CLIENT_FILES), entry.get("reload") or None, None, None)
+    reader = Reader(f"client {name}", _files(entry, _CLIENT_FILES), entry.get("reload") or None)
     cert = _required(params["client_certs"].get(name), f"certs.client has no {name}")
     key = _required(params["client_keys"].get(name), f"private_keys.client has no {name}")
     ca = _required(params["server_chain"], "certs.server.chain is missing")

@@ -1,0 +1,38 @@
+"""Undo a replacement that a host did not take: certs.yml, vault and hosts get back what was there before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rechain.errors import RollOutFailed
+from rechain.phase import Phase
+from rechain.rotation import Claim
+from tasks.claim import publish
+from tasks.deploy import record_phase, write_phase
+from tasks.distribute import distribute
+from tasks.state import EnvironmentRef
+from tasks.step import progress
+
+
+def put_back(ref: EnvironmentRef, hosts: Sequence[str], claim: Claim) -> None:
+    """Roll the previous generation out again, host by host: one that fails does not keep the others from it.
+
+    Side effect: both files, and every host. Idempotent, safe to retry. The rotation rests at `issued` again when
+    every host took it; else the move stays under way, and running the strategy again goes on with it.
+    """
+    progress.warning("a host did not take its set: every host gets back what it had")
+    write_phase(ref, Phase.ISSUED, claim)
+    failed = [error for host in hosts if (error := _put_back(ref, host, claim))]
+    for error in failed:
+        progress.warning("not put back: %s", error)
+    if not failed:
+        record_phase(ref, claim)
+    publish(ref, claim, f"{ref.environment}: the replacement is undone")
+
+
+def _put_back(ref: EnvironmentRef, host: str, claim: Claim) -> RollOutFailed | None:
+    try:
+        distribute(ref, Phase.ISSUED, [host], claim.number)
+    except RollOutFailed as error:
+        return error
+    return None
