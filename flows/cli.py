@@ -15,7 +15,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from flows import terminal
+from flows import configuring, terminal
 from flows.terminal import Format, ScanFormat
 from rechain.errors import InputError, RechainError
 from rechain.phase import Phase
@@ -24,6 +24,7 @@ from rechain.rotation import Gate
 from rechain.scan.seen import Source
 
 app = App(name="rechain", help="Refresh the mTLS certificate chain of a PostgreSQL fleet, and prove every step.")
+app.command(configuring.config)
 
 Repo = Annotated[Path, Parameter(name="--repo", env_var="RECHAIN_REPO", help="Environment repository.")]
 Formatted = Annotated[Format, Parameter(name="--format", help="table, json or yaml.")]
@@ -196,7 +197,8 @@ def lint(
 @app.command
 def demo(
     *,
-    control: Annotated[bool, Parameter(negative="", help="Replace everything in one step instead.")] = False,
+    strategy: Strategy = Strategy.MINIMAL_IMPACT,
+    control: Annotated[bool, Parameter(negative="", help="Show what one step costs: as --strategy downtime.")] = False,
     until: Phase = Phase.RETIRED,
     keep: Annotated[bool, Parameter(negative="", help="Leave fleet and repository.")] = False,
     stop: Annotated[bool, Parameter(negative="", help="End a fleet that was kept.")] = False,
@@ -214,7 +216,7 @@ def demo(
         stop_demo(state)
         return 0
     with terminal.progress():
-        return run_demo(state, control=control, until=until, keep=keep)
+        return run_demo(state, strategy=strategy, control=control, until=until, keep=keep)
 
 
 def _only_minimal_impact(strategy: Strategy) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from flows.add_clients import add_client_certificates
 from flows.printing import print_report
 from flows.refresh import refresh_with_minimal_impact
 from flows.replace import replace_with_downtime
@@ -21,21 +23,22 @@ from lab.watch import Summary, summarise
 from rechain.errors import GateClosed
 from rechain.gate import Waiting
 from rechain.phase import Phase
-from rechain.report import CanaryReport, Outcome, PhaseReport, RotationReport, as_json
+from rechain.report import CanaryReport, Outcome, PhaseReport, RotationReport, Strategy, as_json
 from rechain.rotation import Gate
 from tasks.step import progress
 
+NEW_CLIENT = "rapportage"
 _MOST_TURNS = 6
 _APPLICATION_INTERVAL_MS = 100
 
 
-def run_demo(state: Path, *, control: bool, until: Phase, keep: bool) -> int:
-    """Build a fleet, refresh its chain, and say how many logins were tried and how many failed.
+def run_demo(state: Path, *, strategy: Strategy, control: bool, until: Phase, keep: bool) -> int:
+    """Build a fleet, take one strategy through it, and say how many logins were tried and how many failed.
 
     Side effect: `state` holds the environment repository and report.json; nothing keeps running unless `keep`.
 
     Returns:
-        0 when no login failed (for the control: when some did), else 1.
+        0 when no login failed (for downtime and the control: when some did), else 1.
     """
     lab = Lab.prepare(state)
     os.environ.update(lab.repository.variables)
@@ -44,7 +47,8 @@ def run_demo(state: Path, *, control: bool, until: Phase, keep: bool) -> int:
     lab.start()
     try:
         application = lab.run_application(interval_ms=_APPLICATION_INTERVAL_MS, is_kept=keep)
-        report = _replace(lab) if control else _rotate(lab, application, until)
+        chosen = Strategy.DOWNTIME if control else strategy
+        report = _run(lab, application, chosen, until)
         report = _with_application(report, lab)
     finally:
         if not keep:
@@ -54,12 +58,31 @@ def run_demo(state: Path, *, control: bool, until: Phase, keep: bool) -> int:
     if keep:
         _tell_kept(lab)
     saw_failures = report.canary.failed > 0
-    return 0 if saw_failures is control and report.outcome is Outcome.DONE else 1
+    is_as_told = saw_failures is (chosen is Strategy.DOWNTIME)
+    return 0 if is_as_told and report.outcome is Outcome.DONE else 1
 
 
 def stop_demo(state: Path) -> None:
     """End a fleet that was kept."""
     end_leftover(state)
+
+
+def _run(lab: Lab, application: Process, strategy: Strategy, until: Phase) -> RotationReport:
+    match strategy:
+        case Strategy.MINIMAL_IMPACT:
+            return _rotate(lab, application, until)
+        case Strategy.DOWNTIME:
+            return replace_with_downtime(ENVIRONMENT, str(lab.repository.root))
+        case Strategy.ADD_CLIENTS:
+            return _add_client(lab)
+
+
+def _add_client(lab: Lab) -> RotationReport:
+    """A team asks for a login: the role, the spec, and the strategy."""
+    with lab.primary.server.connect() as session:
+        session.execute(f'create role "{NEW_CLIENT}" login'.encode())
+    _command("config", "add-client", ENVIRONMENT, NEW_CLIENT)
+    return add_client_certificates(ENVIRONMENT, str(lab.repository.root))
 
 
 def _rotate(lab: Lab, application: Process, until: Phase) -> RotationReport:
@@ -70,10 +93,6 @@ def _rotate(lab: Lab, application: Process, until: Phase) -> RotationReport:
             return report
         _play_owner(lab, application, report.waiting)
     raise GateClosed(ENVIRONMENT, "the demo's gates do not open", f"look at {lab.state}")
-
-
-def _replace(lab: Lab) -> RotationReport:
-    return replace_with_downtime(ENVIRONMENT, str(lab.repository.root))
 
 
 def _play_owner(lab: Lab, application: Process, waiting: Sequence[Waiting]) -> None:
@@ -95,10 +114,14 @@ def _play_owner(lab: Lab, application: Process, waiting: Sequence[Waiting]) -> N
 
 def _approve(gate: Gate, reason: str) -> None:
     """Run the command that the gate prints."""
-    command = [str(Path(sys.executable).with_name("rechain")), "approve", ENVIRONMENT, gate.value]
-    command += ["--client", EXTERNAL, "--reason", reason]
-    progress.info("$ rechain %s", " ".join(command[1:-1]) + f" '{reason}'")
-    subprocess.run(command, check=True, timeout=60, stdout=subprocess.DEVNULL)
+    _command("approve", ENVIRONMENT, gate.value, "--client", EXTERNAL, "--reason", reason)
+
+
+def _command(*arguments: str) -> None:
+    """Run rechain as a person would, and show it."""
+    progress.info("$ rechain %s", shlex.join(arguments))
+    program = str(Path(sys.executable).with_name("rechain"))
+    subprocess.run([program, *arguments], check=True, timeout=60, stdout=subprocess.DEVNULL)
 
 
 def _with_application(report: RotationReport, lab: Lab) -> RotationReport:

@@ -34,11 +34,16 @@ def read_spec(root: Path, environment: str) -> ChainSpec:
         RepositoryError: There is no such environment, or its spec can't be read.
         SpecError: The spec is no YAML or has a shape that can't be served; names file, key and fix.
     """
+    return parse_text(root, environment, read_text(spec_path(root, environment)))
+
+
+def parse_text(root: Path, environment: str, text: str) -> ChainSpec:
+    """Parse a text as the chain spec of an environment; raises as `read_spec` does."""
     path = spec_path(root, environment)
     own = environment_folder(root, environment) / "hosts"
     inventory = str(own.relative_to(root)) if own.exists() else None
     hosts = InventoryServers(root, path)
-    return parse_spec(load_document(path), str(path), hosts, inventory=inventory)
+    return parse_spec(load_text(text, path), str(path), hosts, inventory=inventory)
 
 
 def spec_path(root: Path, environment: str) -> Path:
@@ -63,7 +68,11 @@ def load_document(path: Path) -> object:
         RepositoryError: It is missing, unreadable, no text, or empty.
         SpecError: It is not YAML.
     """
-    text = read_text(path)
+    return load_text(read_text(path), path)
+
+
+def load_text(text: str, path: Path) -> object:
+    """Load a spec's text, as `load_document` does; `path` is for errors."""
     try:
         return YAML(typ="safe").load(text)
     except MarkedYAMLError as error:

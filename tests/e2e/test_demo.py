@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+
+from flows.demo import NEW_CLIENT
 
 _RECHAIN = Path(sys.executable).with_name("rechain")
 
@@ -43,9 +46,21 @@ def test_the_demo_tries_a_thousand_logins_and_none_fails(tmp_path: Path, prefect
 
 
 @pytest.mark.timeout(500)
+def test_the_demo_adds_a_client_and_no_login_fails(tmp_path: Path, prefect_api: dict[str, str]) -> None:
+    """A team asks for a login and gets it, while everybody else goes on."""
+    last, report = _demo(tmp_path / "demo", prefect_api, "--strategy", "add-clients")
+    assert (report["strategy"], report["outcome"], report["outage"]) == ("add-clients", "done", None)
+    assert report["canary"]["attempted"] > 0
+    assert last.startswith(f"{report['canary']['attempted']} logins were tried, none failed")
+    certs = yaml.safe_load((tmp_path / "demo/repo/environments/demo/group_vars/all/certs.yml").read_text())
+    assert NEW_CLIENT in certs["certs"]["client"]
+
+
+@pytest.mark.timeout(500)
 def test_the_control_reports_the_logins_that_one_step_costs(tmp_path: Path, prefect_api: dict[str, str]) -> None:
     """Replacing everything at once fails logins, and the same canary counts them."""
     last, report = _demo(tmp_path / "demo", prefect_api, "--control")
     assert report["strategy"] == "downtime"
     assert report["canary"]["failed"] >= 10
+    assert report["outage"]["seconds"] > 0
     assert f"{report['canary']['failed']} failed" in last

@@ -1,0 +1,134 @@
+"""Add clients and servers to a chain spec as a person would in an editor: every other byte stays as it is.
+
+The places come from the YAML parser, the lines are inserted one by one, and the result is read again: an edit that
+says anything but what was asked for is refused, never written.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from rechain.errors import InputError, SpecError
+from rechain.generation import Side
+from rechain.spec import ChainSpec, digest
+from tasks.repository.files import compose_yaml, mode_of, read_text, rename_durably, write_durably
+from tasks.repository.spec_file import parse_text, read_spec, spec_path
+
+_PLAIN = re.compile(r"[A-Za-z][\w.-]*")
+
+
+def add_clients(root: Path, environment: str, names: Sequence[str]) -> Path:
+    """Add clients to the spec of an environment, all or none.
+
+    Side effect: the spec, by rename. Not idempotent: a client that is there already is refused.
+
+    Returns:
+        The spec's path.
+
+    Raises:
+        InputError: A client is there, a name can't be in a certificate, or the file can't be edited in place.
+    """
+    spec = read_spec(root, environment)
+    path = spec_path(root, environment)
+    for name in names:
+        if name in spec.clients or list(names).count(name) > 1:
+            raise InputError(str(path), f"has client {name} already", "leave it out")
+    entries = _entries(path, Side.CLIENT, "clients", yaml.SequenceNode)
+    scalars = [_scalar(name) for name in names]
+    text = _inserted(path, entries, [f"- {scalar}" for scalar in scalars], ", ".join(scalars))
+    return _write(root, environment, text, replace(spec, clients=(*spec.clients, *names)))
+
+
+def add_server(root: Path, environment: str, name: str, names: Sequence[str]) -> Path:
+    """Add a server, with its further names and addresses, to the spec of an environment.
+
+    Side effect: the spec, by rename. Not idempotent: a server that is there already is refused.
+
+    Returns:
+        The spec's path.
+
+    Raises:
+        InputError: The server is there, a name can't be in a certificate, or the file can't be edited in place.
+    """
+    spec = read_spec(root, environment)
+    path = spec_path(root, environment)
+    if name in spec.servers:
+        raise InputError(str(path), f"has server {name} already", "change its names in an editor")
+    entries = _entries(path, Side.SERVER, "servers", yaml.MappingNode)
+    line = f"{_scalar(name)}: [{', '.join(map(_scalar, names))}]"
+    wanted = replace(spec, servers={**spec.servers, name: tuple(names)})
+    return _write(root, environment, _inserted(path, entries, [line], line), wanted)
+
+
+def _entries(path: Path, side: Side, key: str, kind: type[yaml.CollectionNode]) -> yaml.CollectionNode:
+    """The list or mapping that takes the new entry."""
+    for intermediate in _intermediates(compose_yaml(read_text(path))):
+        names = {_spelled(each.value): value for each, value in intermediate.value}
+        if _is_of(names, side, key) and isinstance(names.get(key), kind) and names[key].value:
+            found: yaml.CollectionNode = names[key]
+            return found
+    raise SpecError(
+        str(path), f"the {side} intermediate has no `{key}` of its own to add to", f"write `{key}:` with a first entry"
+    )
+
+
+def _intermediates(document: yaml.Node | None) -> list[yaml.MappingNode]:
+    top = document.value if isinstance(document, yaml.MappingNode) else []
+    nodes = [value for key, value in top if _spelled(key.value) == "intermediates"]
+    listed = nodes[0].value if nodes else []
+    items = [item[1] if isinstance(item, tuple) else item for item in listed]
+    return [item for item in items if isinstance(item, yaml.MappingNode)]
+
+
+def _is_of(names: dict[str, yaml.Node], side: Side, key: str) -> bool:
+    name = names.get("name")
+    return key in names if name is None else str(name.value).lower() == side or key in names
+
+
+def _spelled(key: object) -> str:
+    """A key as chainsmith's versions read it, whatever its spelling."""
+    return re.sub(r"[_-]", "", str(key)).lower()
+
+
+def _inserted(path: Path, entries: yaml.CollectionNode, added: Sequence[str], inline: str) -> str:
+    text = read_text(path)
+    if entries.flow_style:
+        end = entries.end_mark.index - 1
+        return f"{text[:end].rstrip()}, {inline}{text[end:]}"
+    lines = text.splitlines(keepends=True)
+    at = _line_after(entries)
+    newline = "\r\n" if lines[0].endswith("\r\n") else "\n"
+    lines[at - 1] = lines[at - 1].rstrip("\r\n") + newline
+    lines[at:at] = [f"{' ' * entries.start_mark.column}{line}{newline}" for line in added]
+    return "".join(lines)
+
+
+def _line_after(entries: yaml.Node) -> int:
+    """The line after the last entry, comments and blank lines that follow it left out."""
+    node = entries
+    while isinstance(node, yaml.CollectionNode) and node.value and not node.flow_style:
+        last = node.value[-1]
+        node = last[1] if isinstance(last, tuple) else last
+    return max(int(node.end_mark.line) + (1 if node.end_mark.column else 0), int(node.start_mark.line) + 1)
+
+
+def _scalar(text: str) -> str:
+    """A name as YAML: as it is where that reads back as the same text, else quoted."""
+    return text if _PLAIN.fullmatch(text) and yaml.safe_load(text) == text else json.dumps(text)
+
+
+def _write(root: Path, environment: str, text: str, wanted: ChainSpec) -> Path:
+    path = spec_path(root, environment)
+    found = parse_text(root, environment, text)
+    if digest(found) != digest(wanted):
+        raise SpecError(str(path), "can't be edited in place without changing more than that", "edit it by hand")
+    staged = path.with_name(f".{path.name}.new")
+    write_durably(staged, text, mode_of(path, 0o644))
+    rename_durably(staged, path)
+    return path
