@@ -15,7 +15,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from flows import configuring, terminal
+from flows import configuring, delivering, terminal
 from flows.terminal import Format, ScanFormat
 from rechain.errors import InputError, RechainError
 from rechain.phase import Phase
@@ -25,6 +25,7 @@ from rechain.scan.seen import Source
 
 app = App(name="rechain", help="Refresh the mTLS certificate chain of a PostgreSQL fleet, and prove every step.")
 app.command(configuring.config)
+app.command(delivering.deliver)
 
 Repo = Annotated[Path, Parameter(name="--repo", env_var="RECHAIN_REPO", help="Environment repository.")]
 Formatted = Annotated[Format, Parameter(name="--format", help="table, json or yaml.")]
