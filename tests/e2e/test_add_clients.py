@@ -101,7 +101,7 @@ def test_an_adopted_environment_gains_clients_under_a_chain_of_their_own(new_des
 
 @pytest.mark.timeout(400)
 def test_a_known_intermediate_signs_and_only_the_new_client_s_files_appear(new_desk: Callable[..., Desk]) -> None:
-    """Once the chain is rechain's own, the client intermediate's key is ours: bundles stay as they are, byte for byte."""
+    """In a chain of our own the client intermediate's key is known: bundles stay as they are, byte for byte."""
     desk = new_desk()
     lab = desk.lab
     desk.refresh("--strategy", "downtime")
