@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -43,8 +41,7 @@ def _open(archive: Path, home: Path) -> Path:
     command = ["gpg", "--homedir", str(home), "--batch", "--pinentry-mode", "loopback", "--passphrase", PASSPHRASE]
     plain = subprocess.run([*command, "--decrypt", str(archive)], capture_output=True, timeout=60, check=True).stdout
     subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], timeout=60, check=True)
-    with tarfile.open(fileobj=io.BytesIO(plain)) as unpacked:
-        unpacked.extractall(home, filter="data")
+    subprocess.run(["tar", "xz", "-C", str(home)], input=plain, timeout=60, check=True)
     return home / EXTERNAL
 
 
