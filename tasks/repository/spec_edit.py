@@ -70,7 +70,7 @@ def _entries(path: Path, side: Side, key: str, kind: type[yaml.CollectionNode]) 
     """The list or mapping that takes the new entry."""
     for intermediate in _intermediates(compose_yaml(read_text(path))):
         names = {_spelled(each.value): value for each, value in intermediate.value}
-        if _is_of(names, side, key) and isinstance(names.get(key), kind) and names[key].value:
+        if isinstance(names.get(key), kind) and names[key].value:
             found: yaml.CollectionNode = names[key]
             return found
     raise SpecError(
@@ -84,11 +84,6 @@ def _intermediates(document: yaml.Node | None) -> list[yaml.MappingNode]:
     listed = nodes[0].value if nodes else []
     items = [item[1] if isinstance(item, tuple) else item for item in listed]
     return [item for item in items if isinstance(item, yaml.MappingNode)]
-
-
-def _is_of(names: dict[str, yaml.Node], side: Side, key: str) -> bool:
-    name = names.get("name")
-    return key in names if name is None else str(name.value).lower() == side or key in names
 
 
 def _spelled(key: object) -> str:

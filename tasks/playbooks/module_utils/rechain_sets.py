@@ -29,7 +29,7 @@ _RELOADS = {
     "haproxy": "systemctl reload haproxy",
     "etcd": "true",  # reads its files at each handshake
 }
-_UNITS = {kind: f"systemctl restart {kind}" for kind in _PORTS}
+_RESTARTS = {kind: f"systemctl restart {kind}" for kind in _PORTS}
 _SERVICE_FILES = {"cert": "server.crt", "key": "server.key", "ca": "root.crt"}
 _CLIENT_FILES = {"cert": "postgresql.crt", "key": "postgresql.key", "ca": "root.crt"}
 
@@ -144,7 +144,7 @@ def _add_service(sets: dict[Path, CertSet], entry: Mapping[str, Any], params: Ma
     address = str(entry.get("address") or params["address"])
     endpoint = Endpoint(kind, address, int(entry.get("port") or _PORTS[kind]), params["server_name"])
     reload = str(entry.get("reload") or _RELOADS[kind])
-    restart = str(entry.get("restart") or _UNITS[kind])
+    restart = str(entry.get("restart") or _RESTARTS[kind])
     files = _files(entry, _SERVICE_FILES)
     reader = Reader(str(endpoint), files, reload, endpoint=endpoint, log=entry.get("log") or None, restart=restart)
     cert = _required(params["server_cert"], f"certs.server has no {params['server_name']}")
