@@ -20,10 +20,13 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 ISOLATED := home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && trap 'exit 130' INT TERM && \
 	env -u PREFECT_API_URL -u PREFECT_API_KEY -u PREFECT_PROFILE PREFECT_HOME="$$home"
 
+# Most of a test's time is waiting for real servers; a file's tests stay together, for they share what they set up.
+PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=loadfile
+
 help:
 	@echo 'make setup         a virtual environment in .venv, every package by its hash'
 	@echo 'make demo          a real PostgreSQL fleet on this machine, and a refresh of its chain under load'
-	@echo 'make test          unit, integration and end-to-end tests: a quarter of an hour'
+	@echo 'make test          unit, integration and end-to-end tests: a quarter of an hour on two cores'
 	@echo 'make test-faults   the whole fault matrix: half an hour more'
 	@echo 'make check         format, lint, types, import contract'
 	@echo 'make up            a Prefect server with its UI and a worker, until Ctrl-C'
@@ -40,7 +43,7 @@ demo: $(SET_UP)
 	@$(BIN)/rechain demo $(ARGS)
 
 test: $(SET_UP)
-	@$(ISOLATED) $(BIN)/python -m pytest -m 'not faults' $(ARGS)
+	@$(ISOLATED) $(BIN)/python -m pytest -m 'not faults' $(PARALLEL) $(ARGS)
 
 test-faults: $(SET_UP)
 	@$(ISOLATED) $(BIN)/python -m pytest tests/faults $(ARGS)
