@@ -21,7 +21,7 @@ ISOLATED := home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && trap 'exit 130'
 	env -u PREFECT_API_URL -u PREFECT_API_KEY -u PREFECT_PROFILE PREFECT_HOME="$$home"
 
 # Most of a test's time is waiting for real servers; a file's tests stay together, for they share what they set up.
-PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=loadfile
+PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 help:
 	@echo 'make setup         a virtual environment in .venv, every package by its hash'

@@ -35,4 +35,6 @@ def publish(ref: EnvironmentRef, claim: Claim, message: str) -> None:
         ClaimRefused: Somebody else has taken the claim; nothing may act any more.
     """
     refresh_claim(ref.root, ref.environment, claim, now=now())
-    commit_phase(ref.root, ref.environment, message)
+    committed = commit_phase(ref.root, ref.environment, message)
+    if committed and committed.address:
+        progress.info("merge request: %s", committed.address)

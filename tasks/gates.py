@@ -17,7 +17,7 @@ from tasks.fleet.connection import Access, Unreadable
 from tasks.fleet.sessions import sessions
 from tasks.logs import certificate_alerts, load_marks
 from tasks.record import run_directory
-from tasks.repository.git import is_on_base
+from tasks.repository.rotation_branch import is_on_base
 from tasks.state import EnvironmentRef, FleetState, observe
 from tasks.watch import Watched
 

@@ -1,5 +1,7 @@
 """Fixtures that every room of tests shares."""
 
+import pytest
+
 pytest_plugins = [
     "tests.plugins.repository",
     "tests.plugins.lab",
@@ -9,3 +11,9 @@ pytest_plugins = [
     "tests.plugins.slack_stub",
     "tests.plugins.slack_scans",
 ]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no process is left with it at the end; else the order stays random."""
+    items.sort(key=lambda item: "e2e" not in item.path.parts)

@@ -16,19 +16,18 @@ from pathlib import Path
 from rechain.errors import ClaimRefused, RepositoryError
 from rechain.phase import Phase
 from rechain.rotation import Claim, Direction, Rotation
-from tasks.repository.git import (
-    Clone,
+from tasks.repository.git import Clone, Committed, open_clone
+from tasks.repository.layout import rotation_path
+from tasks.repository.lock import locked
+from tasks.repository.owner import is_known_dead, this_owner
+from tasks.repository.rotation_branch import (
     commit_files,
     fetch,
     files_of,
     known_to,
-    open_clone,
     remote_rotations,
     take_files,
 )
-from tasks.repository.layout import rotation_path
-from tasks.repository.lock import locked
-from tasks.repository.owner import is_known_dead, this_owner
 from tasks.repository.rotation_yaml import iso, read_rotation, store_rotation
 from tasks.repository.settings import read_settings
 
@@ -151,11 +150,11 @@ def release_claim(root: Path, environment: str, claim: Claim) -> str | None:
     return None
 
 
-def commit_phase(root: Path, environment: str, message: str) -> str | None:
+def commit_phase(root: Path, environment: str, message: str) -> Committed | None:
     """Commit what a phase changed to the branch `rechain/ENV-gN`, and push it if there is a remote. Idempotent.
 
     Returns:
-        The commit's id; None when the repository is no Git clone.
+        The commit; None when the repository is no Git clone.
 
     Raises:
         ClaimRefused: Somebody else pushed to the branch.

@@ -18,7 +18,7 @@ from rechain.errors import InputError, SpecError
 from rechain.generation import Side
 from rechain.spec import ChainSpec, digest
 from tasks.repository.files import compose_yaml, mode_of, read_text, rename_durably, write_durably
-from tasks.repository.spec_file import parse_text, read_spec, spec_path
+from tasks.repository.spec_file import parse_text, spec_path
 
 _PLAIN = re.compile(r"[A-Za-z][\w.-]*")
 
@@ -34,15 +34,8 @@ def add_clients(root: Path, environment: str, names: Sequence[str]) -> Path:
     Raises:
         InputError: A client is there, a name can't be in a certificate, or the file can't be edited in place.
     """
-    spec = read_spec(root, environment)
     path = spec_path(root, environment)
-    for name in names:
-        if name in spec.clients or list(names).count(name) > 1:
-            raise InputError(str(path), f"has client {name} already", "leave it out")
-    entries = _entries(path, Side.CLIENT, "clients", yaml.SequenceNode)
-    scalars = [_scalar(name) for name in names]
-    text = _inserted(path, entries, [f"- {scalar}" for scalar in scalars], ", ".join(scalars))
-    return _write(root, environment, text, replace(spec, clients=(*spec.clients, *names)))
+    return _write(path, with_clients(root, environment, read_text(path), names))
 
 
 def add_server(root: Path, environment: str, name: str, names: Sequence[str]) -> Path:
@@ -56,19 +49,36 @@ def add_server(root: Path, environment: str, name: str, names: Sequence[str]) ->
     Raises:
         InputError: The server is there, a name can't be in a certificate, or the file can't be edited in place.
     """
-    spec = read_spec(root, environment)
     path = spec_path(root, environment)
+    return _write(path, with_server(root, environment, read_text(path), name, names))
+
+
+def with_clients(root: Path, environment: str, text: str, names: Sequence[str]) -> str:
+    """The text of an environment's spec with further clients; raises as `add_clients` does."""
+    spec, path = parse_text(root, environment, text), spec_path(root, environment)
+    for name in names:
+        if name in spec.clients or list(names).count(name) > 1:
+            raise InputError(str(path), f"has client {name} already", "leave it out")
+    entries = _entries(path, text, Side.CLIENT, "clients", yaml.SequenceNode)
+    scalars = [_scalar(name) for name in names]
+    edited = _inserted(text, entries, [f"- {scalar}" for scalar in scalars], ", ".join(scalars))
+    return _checked(root, environment, edited, replace(spec, clients=(*spec.clients, *names)))
+
+
+def with_server(root: Path, environment: str, text: str, name: str, names: Sequence[str]) -> str:
+    """The text of an environment's spec with a further server; raises as `add_server` does."""
+    spec, path = parse_text(root, environment, text), spec_path(root, environment)
     if name in spec.servers:
         raise InputError(str(path), f"has server {name} already", "change its names in an editor")
-    entries = _entries(path, Side.SERVER, "servers", yaml.MappingNode)
+    entries = _entries(path, text, Side.SERVER, "servers", yaml.MappingNode)
     line = f"{_scalar(name)}: [{', '.join(map(_scalar, names))}]"
     wanted = replace(spec, servers={**spec.servers, name: tuple(names)})
-    return _write(root, environment, _inserted(path, entries, [line], line), wanted)
+    return _checked(root, environment, _inserted(text, entries, [line], line), wanted)
 
 
-def _entries(path: Path, side: Side, key: str, kind: type[yaml.CollectionNode]) -> yaml.CollectionNode:
+def _entries(path: Path, text: str, side: Side, key: str, kind: type[yaml.CollectionNode]) -> yaml.CollectionNode:
     """The list or mapping that takes the new entry."""
-    for intermediate in _intermediates(compose_yaml(read_text(path))):
+    for intermediate in _intermediates(compose_yaml(text)):
         names = {_spelled(each.value): value for each, value in intermediate.value}
         if isinstance(names.get(key), kind) and names[key].value:
             found: yaml.CollectionNode = names[key]
@@ -91,8 +101,7 @@ def _spelled(key: object) -> str:
     return re.sub(r"[_-]", "", str(key)).lower()
 
 
-def _inserted(path: Path, entries: yaml.CollectionNode, added: Sequence[str], inline: str) -> str:
-    text = read_text(path)
+def _inserted(text: str, entries: yaml.CollectionNode, added: Sequence[str], inline: str) -> str:
     if entries.flow_style:
         end = entries.end_mark.index - 1
         return f"{text[:end].rstrip()}, {inline}{text[end:]}"
@@ -118,11 +127,14 @@ def _scalar(text: str) -> str:
     return text if _PLAIN.fullmatch(text) and yaml.safe_load(text) == text else json.dumps(text)
 
 
-def _write(root: Path, environment: str, text: str, wanted: ChainSpec) -> Path:
-    path = spec_path(root, environment)
-    found = parse_text(root, environment, text)
-    if digest(found) != digest(wanted):
+def _checked(root: Path, environment: str, text: str, wanted: ChainSpec) -> str:
+    if digest(parse_text(root, environment, text)) != digest(wanted):
+        path = spec_path(root, environment)
         raise SpecError(str(path), "can't be edited in place without changing more than that", "edit it by hand")
+    return text
+
+
+def _write(path: Path, text: str) -> Path:
     staged = path.with_name(f".{path.name}.new")
     write_durably(staged, text, mode_of(path, 0o644))
     rename_durably(staged, path)

@@ -27,9 +27,9 @@ from tasks.repository.claim import (
     take_claim,
 )
 from tasks.repository.generations import snapshot
-from tasks.repository.git import is_on_base
 from tasks.repository.intent import deploy_files
 from tasks.repository.owner import is_known_dead, this_owner
+from tasks.repository.rotation_branch import is_on_base
 from tasks.repository.rotation_yaml import parse_rotation, read_rotation, write_rotation
 from tasks.repository.settings import read_settings
 from tests.chains import NOW

@@ -12,7 +12,7 @@ from rechain.phase import Phase
 from rechain.rotation import Gate
 from tasks.approve import record_approval
 from tasks.repository.claim import commit_phase
-from tasks.repository.git import is_on_base
+from tasks.repository.rotation_branch import is_on_base
 from tasks.repository.rotation_yaml import parse_rotation, update_rotation
 from tasks.repository.settings import read_settings
 from tasks.state import EnvironmentRef
@@ -41,7 +41,7 @@ def test_a_phase_is_a_commit_of_this_environment_alone(shared: Shared) -> None:
     assert commit == commit_phase(shared.ours, "acc", "generation 2 is issued")
     changed = git(shared.remote, "diff", "--name-only", "dev", BRANCH).split()
     assert changed == ["rechain/acc/rotation.yml"]
-    assert git(shared.remote, "rev-parse", BRANCH).strip() == commit
+    assert git(shared.remote, "rev-parse", BRANCH).strip() == commit.commit
 
 
 def test_a_vault_in_plain_text_is_never_committed(shared: Shared) -> None:
@@ -115,4 +115,4 @@ def test_without_a_remote_a_phase_is_committed_where_there_is_git(alone: Path) -
     assert (commit is not None) == (alone / ".git").exists()
     assert git(alone.parent, "for-each-ref") == ""
     if commit:
-        assert git(alone, "rev-parse", "rechain/acc-g1").strip() == commit
+        assert git(alone, "rev-parse", "rechain/acc-g1").strip() == commit.commit
