@@ -15,7 +15,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from flows import configuring, delivering, terminal
+from flows import configuring, delivering, revoking, terminal
 from flows.terminal import Format, ScanFormat
 from rechain.errors import InputError, RechainError
 from rechain.phase import Phase
@@ -26,6 +26,8 @@ from rechain.scan.seen import Source
 app = App(name="rechain", help="Refresh the mTLS certificate chain of a PostgreSQL fleet, and prove every step.")
 app.command(configuring.config)
 app.command(delivering.deliver)
+app.command(revoking.revoke)
+app.command(revoking.refresh_crls)
 
 Repo = Annotated[Path, Parameter(name="--repo", env_var="RECHAIN_REPO", help="Environment repository.")]
 Formatted = Annotated[Format, Parameter(name="--format", help="table, json or yaml.")]
@@ -109,7 +111,7 @@ def rollback(
     format: Formatted = Format.TABLE,
 ) -> int:
     """Walk back to `issued`; at `issued` discard the next generation; from `retired` trust the previous CAs again."""
-    _confirm(yes, f"Walk the rotation of {env} back?")
+    terminal.confirm(f"Walk the rotation of {env} back?", yes=yes)
     terminal.prepare_prefect()
     from flows.roll_back import roll_back
 
@@ -146,15 +148,14 @@ def status(env: str, *, repo: Repo = HERE, format: Formatted = Format.TABLE) -> 
 def verify(env: str, *, repo: Repo = HERE, format: Formatted = Format.TABLE) -> int:
     """Log in as every client on every endpoint."""
     from flows.printing import print_verification, verification_json
-    from rechain.login import FAILED
     from tasks.access import deployed_phase
     from tasks.state import EnvironmentRef, observe
     from tasks.verify import look
 
     state = observe(EnvironmentRef(repo.resolve(), env))
-    found = look(state, deployed_phase(state))
+    found = look(state, deployed_phase(state), tries_revoked=state.next is None)
     terminal.show(verification_json(env, found), format, lambda: print_verification(found))
-    return 1 if found.problems or any(login.verdict in FAILED for login in found.logins) else 0
+    return 1 if found.problems else 0  # a revoked certificate that is refused is none
 
 
 @app.command
@@ -236,9 +237,9 @@ def _agree(strategy: Strategy, env: str, until: Phase, *, yes: bool) -> None:
     """Ask as much as the strategy can break: for an outage, the environment's name has to be typed."""
     match strategy:
         case Strategy.MINIMAL_IMPACT:
-            _confirm(yes, f"Refresh the certificate chain of {env} up to phase {until}?")
+            terminal.confirm(f"Refresh the certificate chain of {env} up to phase {until}?", yes=yes)
         case Strategy.ADD_CLIENTS:
-            _confirm(yes, f"Add client certificates to {env}? It moves no date of those that exist.")
+            terminal.confirm(f"Add client certificates to {env}? It moves no date of those that exist.", yes=yes)
         case Strategy.DOWNTIME:
             _confirm_outage(yes, env)
 
@@ -246,23 +247,10 @@ def _agree(strategy: Strategy, env: str, until: Phase, *, yes: bool) -> None:
 def _confirm_outage(yes: bool, env: str) -> None:
     if yes:
         return
-    _require_terminal()
+    terminal.require_terminal()
     terminal.say(f"Every certificate of {env} is replaced in one step: logins fail until it has ended everywhere.")
     if input("Type the environment's name to go on: ").strip() != env:
         raise InputError("rechain", "the name does not match, so nothing was done", f"type {env}, or add --yes")
-
-
-def _require_terminal() -> None:
-    if not sys.stdin.isatty():
-        raise InputError("rechain", "there is no terminal to confirm on", "add --yes")
-
-
-def _confirm(yes: bool, question: str) -> None:
-    if yes:
-        return
-    _require_terminal()
-    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
-        raise InputError("rechain", "not confirmed, so nothing was done", "answer y, or add --yes")
 
 
 def _end(report: RotationReport, format: Format) -> int:

@@ -58,9 +58,10 @@ def move(ref: EnvironmentRef, phase: Phase, claim: Claim, canary: Watched) -> bo
 
 def _shrink(ref: EnvironmentRef, phase: Phase, hosts: tuple[str, ...], claim: Claim, marks: LogMarks) -> None:
     """Take a generation out of the bundles host by host; a new rejection in a host's log widens all of them again."""
+    revoked = {one.serial for one in observe(ref).revoked}
     for position, host in enumerate(hosts, start=1):
         distribute(ref, phase, [host], claim.number)
-        alerts, _ = certificate_alerts(marks, [host])
+        alerts, _ = certificate_alerts(marks, [host], revoked)
         if alerts.get(host):
             wide = phase.preceding or Phase.OVERLAP
             _widen(ref, wide, hosts[:position], claim)

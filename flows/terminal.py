@@ -13,6 +13,8 @@ from enum import StrEnum
 import yaml
 from rich.console import Console
 
+from rechain.errors import InputError
+
 
 class Format(StrEnum):
     """How a result is printed."""
@@ -74,6 +76,21 @@ def say(text: str) -> None:
 def complain(text: str) -> None:
     """Print one line on stderr."""
     sys.stderr.write(" ".join(text.split()) + "\n")
+
+
+def require_terminal() -> None:
+    """Refuse to ask where nobody can answer. Raises InputError."""
+    if not sys.stdin.isatty():
+        raise InputError("rechain", "there is no terminal to confirm on", "add --yes")
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Go on only when a person says so, here or with --yes. Raises InputError."""
+    if yes:
+        return
+    require_terminal()
+    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+        raise InputError("rechain", "not confirmed, so nothing was done", "answer y, or add --yes")
 
 
 @contextmanager

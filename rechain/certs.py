@@ -6,25 +6,28 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from rechain.certificate import EMPTY, Bundle, Certificate, LeafChain, merge
+from rechain.crl import Crl, crls_of
 from rechain.generation import Generation, Side
 from rechain.phase import Age, Phase, material
 
 
 @dataclass(frozen=True, slots=True)
 class Certs:
-    """The content of certs.yml: `certs.{server,client}.{chain,NAME}`.
+    """The content of certs.yml: `certs.{server,client}.{chain,NAME}`, and `certs.crl.client` where servers read lists.
 
     Attributes:
         server_chain: Server bundle, what clients trust.
         client_chain: Client bundle, what servers trust.
         servers: Server name to leaf and intermediate.
         clients: Client name to leaf and intermediate.
+        crls: Revocation lists of the CAs in the client bundle; empty where no server reads any.
     """
 
     server_chain: Bundle
     client_chain: Bundle
     servers: Mapping[str, LeafChain]
     clients: Mapping[str, LeafChain]
+    crls: tuple[Crl, ...] = ()
 
     def chain(self, side: Side) -> Bundle:
         """The bundle of one side."""
@@ -49,11 +52,19 @@ class ForeignCAs:
 
 @dataclass(frozen=True, slots=True)
 class Rotating:
-    """The two generations of a rotation and the foreign CAs that accompany them."""
+    """The two generations of a rotation and the foreign CAs that accompany them.
+
+    Attributes:
+        current: The generation that is left.
+        next: The generation that arrives.
+        foreign: CAs of others in the bundles.
+        crls: Every revocation list that is known of CAs above clients; empty where no server reads any.
+    """
 
     current: Generation
     next: Generation
     foreign: ForeignCAs
+    crls: tuple[Crl, ...] = ()
 
     def generation(self, age: Age) -> Generation:
         """The current or the next generation."""
@@ -62,12 +73,13 @@ class Rotating:
 
 def compose(rotating: Rotating, phase: Phase) -> Certs:
     """Put together what certs.yml holds in a phase: next generation first, then foreign CAs."""
-    deployed = material(phase)
+    deployed, trusted = material(phase), bundle(rotating, phase, Side.CLIENT)
     return Certs(
         server_chain=bundle(rotating, phase, Side.SERVER),
-        client_chain=bundle(rotating, phase, Side.CLIENT),
+        client_chain=trusted,
         servers=rotating.generation(deployed.server_leaves).servers,
         clients=rotating.generation(deployed.client_leaves).clients,
+        crls=crls_of(trusted, rotating.crls),
     )
 
 

@@ -44,6 +44,7 @@ class Service:
         reload: Shell command that makes it read its files again.
         restart: Shell command that restarts it.
         log: Absolute path of its log, read after a reload; None when unknown.
+        crl: File name of the revocation lists that it judges clients by (`ssl_crl_file`); None when it reads none.
     """
 
     kind: ServiceKind
@@ -57,6 +58,7 @@ class Service:
     reload: str
     restart: str
     log: str | None
+    crl: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,11 @@ class Fleet:
     def managed_clients(self) -> tuple[str, ...]:
         """Names of the clients on at least one host, each once, in the order of the inventory."""
         return tuple(dict.fromkeys(client.name for host in self.hosts for client in host.clients))
+
+    @property
+    def reads_crls(self) -> bool:
+        """Whether some service judges clients by revocation lists, which must then never end."""
+        return any(service.crl for host in self.hosts for service in host.services)
 
     def endpoints(self, *kinds: ServiceKind) -> tuple[Endpoint, ...]:
         """Every endpoint, or those of some kinds."""

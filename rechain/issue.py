@@ -23,6 +23,8 @@ from rechain.usages import CA_KEY_USAGES, extended_key_usage, key_usage
 
 PrivateKey = RSAPrivateKey | EllipticCurvePrivateKey
 
+ROOT = "root"
+"""Name of the root's key among a generation's CA keys; the intermediates' are named by their side."""
 _BACKDATED = timedelta(minutes=5)  # hosts' clocks run behind by less than that
 
 
@@ -98,7 +100,7 @@ def issue(spec: ChainSpec, number: int, *, now: datetime, keys: Sequence[Private
             servers={name: key for name, (_, key) in servers.items()},
             clients={name: key for name, (_, key) in clients.items()},
         ),
-        ca_keys={"root": pem(root.key), **{str(side): pem(authorities[side].key) for side in Side}},
+        ca_keys={ROOT: pem(root.key), **{str(side): pem(authorities[side].key) for side in Side}},
     )
 
 

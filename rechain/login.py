@@ -38,6 +38,8 @@ class Refusal(StrEnum):
 
     UNKNOWN_CLIENT_CA = "unknown_client_ca"
     """The server does not trust the CA above the client's certificate."""
+    REVOKED = "revoked"
+    """The server has a revocation list with the client's certificate on it."""
     CLIENT_CERTIFICATE = "client_certificate"
     """The server refused the client's certificate for another reason: expired, wrong purpose, missing."""
     SERVER_CERTIFICATE = "server_certificate"
@@ -181,6 +183,7 @@ def explain(message: str, *, encrypted: bool) -> Answer:
 
 _TOLD = {
     Refusal.UNKNOWN_CLIENT_CA: "the server does not trust the CA of the client certificate ({})",
+    Refusal.REVOKED: "the server refused the client certificate, which is revoked ({})",
     Refusal.CLIENT_CERTIFICATE: "the server refused the client certificate ({})",
     Refusal.SERVER_CERTIFICATE: "the client refused the server certificate ({})",
     Refusal.FILES: "the client's own files are not usable ({})",
@@ -209,6 +212,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Refusal | None], ...] = (
     (_FILES, Refusal.FILES),
     (_SERVER_CERTIFICATE, Refusal.SERVER_CERTIFICATE),
     (re.compile(r"alert unknown ca", re.IGNORECASE), Refusal.UNKNOWN_CLIENT_CA),
+    (re.compile(r"alert certificate revoked", re.IGNORECASE), Refusal.REVOKED),
     (re.compile(rf"alert .*({_NOT_ABOUT_CERTIFICATES.pattern})"), Refusal.HANDSHAKE),
     (_ALERT, Refusal.CLIENT_CERTIFICATE),
     (_NO_CERTIFICATE, Refusal.NOT_ASKED),

@@ -35,7 +35,7 @@ class FileChange:
 
     Attributes:
         place: Where.
-        old: Fingerprints of the certificates in it, in order; empty when the file is new.
+        old: Fingerprints of the certificates or revocation lists in it, in order; empty when the file is new.
         new: Fingerprints after the change.
     """
 
@@ -112,6 +112,8 @@ def _files(host: Host, certs: Certs) -> Iterable[tuple[Place, Fingerprints]]:
         chain = certs.servers[host.server_name]
         yield Place(host.name, f"{service.cert_dir}/{service.cert}"), _fingerprints((chain.leaf, *chain.intermediates))
         yield Place(host.name, f"{service.cert_dir}/{service.ca}"), _fingerprints(certs.client_chain.certificates)
+        if service.crl:
+            yield Place(host.name, f"{service.cert_dir}/{service.crl}"), tuple(crl.fingerprint for crl in certs.crls)
     for client in host.clients:
         chain = certs.clients[client.name]
         yield Place(host.name, f"{client.cert_dir}/{client.cert}"), _fingerprints((chain.leaf, *chain.intermediates))
@@ -131,7 +133,8 @@ def _reloads(fleet: Fleet, changed: Iterable[FileChange]) -> Iterable[str]:
     touched = {change.place for change in changed}
     for host in fleet.hosts:
         for service in host.services:
-            if {Place(host.name, f"{service.cert_dir}/{name}") for name in (service.cert, service.ca)} & touched:
+            names = filter(None, (service.cert, service.ca, service.crl))
+            if {Place(host.name, f"{service.cert_dir}/{name}") for name in names} & touched:
                 yield f"{host.name}: {service.reload}"
         for client in host.clients:
             files = {Place(host.name, f"{client.cert_dir}/{name}") for name in (client.cert, client.ca)}

@@ -9,6 +9,7 @@ from pathlib import Path
 from rechain.addition import Added, add, find_authority, key_types, prove_addition
 from rechain.certificate import Bundle, merge
 from rechain.certs import Certs, compose
+from rechain.crl import crls_of
 from rechain.errors import InputError, TransitionRefused
 from rechain.generation import Generation, PrivateKeys
 from rechain.judge import HandshakeJudge
@@ -57,7 +58,7 @@ def issue_clients(ref: EnvironmentRef, only: Sequence[str] = ()) -> tuple[str, .
         made: dict[str, None] = {}
         bundle = state.certs.client_chain
         for generation in filter(None, (state.current, state.next)):
-            names = [name for name in only or spec.clients if name not in generation.clients]
+            names = [name for name in only or spec.clients if _wants(state, generation, name, by_name=bool(only))]
             if names:
                 bundle = _extend(state, spec, generation, names, bundle)
                 made |= dict.fromkeys(names)
@@ -87,6 +88,16 @@ def write_clients(ref: EnvironmentRef, claim: Claim) -> bool:
     return True
 
 
+def _wants(state: FleetState, generation: Generation, name: str, *, by_name: bool) -> bool:
+    """Whether a client gets a leaf: it has none, or a person asks for one in place of a revoked one."""
+    chain = generation.clients.get(name)
+    return chain is None or (by_name and chain.leaf.serial in _revoked(state))
+
+
+def _revoked(state: FleetState) -> frozenset[int]:
+    return frozenset(one.serial for one in state.revoked)
+
+
 def _kept(ref: EnvironmentRef, clients: Sequence[str]) -> FleetState:
     """The environment, its current generation in a folder that knows every client that certs.yml has."""
     state = observe(ref, clients)
@@ -102,7 +113,7 @@ def _extend(
 ) -> Bundle:
     """Issue for one generation, prove it, write it. Returns the servers' bundle as it will be."""
     ref, number = state.ref, generation.number
-    noted = _new_digest(state, spec, number, names)
+    noted = _new_digest(state, spec, generation, names)
     ca_keys = read_ca_keys(ref.root, ref.environment, number) if has_ca_keys(ref.root, ref.environment, number) else {}
     authority = find_authority(generation, ca_keys)
     if authority is None:
@@ -125,11 +136,13 @@ def _judge(state: FleetState, generation: Generation, added: Added) -> Handshake
     return HandshakeJudge({generation.number: held}, fallback=OpensslJudge())
 
 
-def _new_digest(state: FleetState, spec: ChainSpec, number: int, names: Sequence[str]) -> str | None:
+def _new_digest(state: FleetState, spec: ChainSpec, generation: Generation, names: Sequence[str]) -> str | None:
     """What an unfinished generation is to be compared with from now on; only its clients may have changed."""
+    number = generation.number
     if number != state.rotation.next:
         return None
-    without = replace(spec, clients=tuple(name for name in spec.clients if name not in names))
+    new = [name for name in names if name not in generation.clients]
+    without = replace(spec, clients=tuple(name for name in spec.clients if name not in new))
     if spec_digest(state.ref.root, state.ref.environment, number) != digest(without):
         raise InputError(
             str(spec_path(state.ref.root, state.ref.environment).relative_to(state.ref.root)),
@@ -144,16 +157,21 @@ def _deployed_with_clients(state: FleetState) -> Certs:
     if state.next is not None:
         return compose(state.rotating, deployed_phase(state))
     held, current = state.certs, state.current
-    clients = {**current.clients, **held.clients}
-    return Certs(held.server_chain, merge(held.client_chain, current.client_bundle), held.servers, clients)
+    kept = {name: chain for name, chain in held.clients.items() if chain.leaf.serial not in _revoked(state)}
+    clients = {**held.clients, **current.clients, **kept}
+    trusted = merge(held.client_chain, current.client_bundle)
+    return Certs(held.server_chain, trusted, held.servers, clients, crls_of(trusted, state.crls))
 
 
 def _vault_text(state: FleetState, vault: Path, ciphertext: str) -> str:
     """The vault with the keys of clients that it lacks; the same text when it has them all."""
     plain = read_vault(vault)
     deployed = read_keys(plain, str(vault))
-    stored = leaf_keys(state, _presented(state)).clients
-    missing = {name: key for name, key in stored.items() if name not in deployed.clients}
+    presented = _presented(state)
+    stored = leaf_keys(state, presented).clients
+    held = {name: chain.leaf.fingerprint for name, chain in state.certs.clients.items()}
+    new = {name for name, chain in presented.clients.items() if held.get(name) != chain.leaf.fingerprint}
+    missing = {name: key for name, key in stored.items() if name in new or name not in deployed.clients}
     return encrypt(render_keys(plain, PrivateKeys(clients=missing))) if missing else ciphertext
 
 

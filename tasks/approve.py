@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from dataclasses import replace
 
 from rechain.errors import InputError
 from rechain.gate import gates_out_of
 from rechain.rotation import Approval, Gate, Rotation
 from tasks.repository.claim import commit_phase
+from tasks.repository.owner import person
 from tasks.repository.rotation_yaml import update_rotation
 from tasks.state import EnvironmentRef, now
 
@@ -42,7 +41,7 @@ def record_approval(
                 f"gate {gate} does not wait at phase {rotation.phase}, and an approval ends with the next move",
                 "see what waits with `rechain status`",
             )
-        approval = Approval(gate, client, rotation.next, reason.strip(), who or _user(), now())
+        approval = Approval(gate, client, rotation.next, reason.strip(), who or person(), now())
         return replace(rotation, approvals=(*rotation.approvals, approval))
 
     approval = update_rotation(ref.root, ref.environment, add).approvals[-1]
@@ -50,10 +49,3 @@ def record_approval(
         ref.root, ref.environment, f"Approve gate {gate} of generation {approval.generation}\n\n{reason.strip()}"
     )
     return approval
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rechain.certs import compose
 from rechain.generation import PrivateKeys
 from rechain.phase import Phase, material
 from rechain.rotation import Claim, Rotation, reached, replacing, toward
-from tasks.repository.certs_yaml import read_keys, render_certs, render_keys
+from tasks.repository.certs_yaml import parse_certs, read_keys, render_certs, render_keys
 from tasks.repository.claim import refuse_lost
 from tasks.repository.generations import (
     delete_private_keys,
@@ -38,7 +40,7 @@ def write_phase(ref: EnvironmentRef, phase: Phase, claim: Claim) -> Rotation:
     if state.rotation.target is phase and state.certs == compose(state.rotating, phase):
         return state.rotation
     if phase is Phase.ISSUED:
-        certs_text, vault_text = restore_texts(ref.root, ref.environment, state.current.number)
+        certs_text, vault_text = _restored_texts(state)
     else:
         certs_text, vault_text = _compose_texts(state, phase)
     return deploy_files(ref.root, ref.environment, rotation, certs_text, vault_text)
@@ -94,6 +96,16 @@ def forget_retired_keys(ref: EnvironmentRef) -> None:
         is_retired = number != rotation.current and number <= rotation.last_generation
         if is_retired and has_private_keys(ref.root, ref.environment, number):
             delete_private_keys(ref.root, ref.environment, number)
+
+
+def _restored_texts(state: FleetState) -> tuple[str, str]:
+    """Both files as they were, but for revocation lists: one of that day may have ended, and knows less."""
+    ref = state.ref
+    certs_text, vault_text = restore_texts(ref.root, ref.environment, state.current.number)
+    crls = compose(state.rotating, Phase.ISSUED).crls
+    if not crls:
+        return certs_text, vault_text
+    return render_certs(certs_text, replace(parse_certs(certs_text, "certs.yml"), crls=crls)), vault_text
 
 
 def _compose_texts(state: FleetState, phase: Phase) -> tuple[str, str]:

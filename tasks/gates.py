@@ -94,7 +94,8 @@ def _about_servers(state: FleetState, leaving: Phase, canary: Watched) -> tuple[
 
 
 def _logs(state: FleetState, record: Path) -> tuple[Waiting, ...]:
-    alerts, unreadable = certificate_alerts(load_marks(record), [host.name for host in state.fleet.hosts])
+    hosts, revoked = [host.name for host in state.fleet.hosts], {one.serial for one in state.revoked}
+    alerts, unreadable = certificate_alerts(load_marks(record), hosts, revoked)
     return gate.server_log(alerts, unreadable)
 
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from rechain.errors import ClaimRefused, InputError
 from rechain.generation import Generation
-from rechain.issue import Issued, issue, key_types
+from rechain.issue import ROOT, Issued, issue, key_types
 from rechain.phase import Phase
+from rechain.revocation import first_crls
 from rechain.rotation import Rotation
 from rechain.spec import ChainSpec, digest
 from tasks.fleet.inventory import read_fleet
@@ -100,9 +101,21 @@ def _keep_current(ref: EnvironmentRef, rotation: Rotation) -> None:
 def _issue_once(ref: EnvironmentRef, number: int, spec: ChainSpec) -> Generation:
     if spec_digest(ref.root, ref.environment, number) == digest(spec):
         return read_generation(ref.root, ref.environment, number)
-    issued = _issue(spec, number)
-    keep = read_settings(ref.root).ca_keys == "keep"
-    write_generation(ref.root, ref.environment, issued, digest(spec), keep_ca_keys=keep)
+    return _write(ref, _issue(spec, number), digest(spec), read_settings(ref.root).ca_keys)
+
+
+def _write(ref: EnvironmentRef, issued: Issued, spec_digest: str, ca_keys: str) -> Generation:
+    """Write a generation with its first revocation lists, and those of its CA keys that are to be kept."""
+    keeps_root = ca_keys == "keep"
+    kept = {name: key for name, key in issued.ca_keys.items() if keeps_root or name != ROOT}
+    write_generation(
+        ref.root,
+        ref.environment,
+        replace(issued, ca_keys=kept),
+        spec_digest,
+        keep_ca_keys=ca_keys != "discard",
+        crls=first_crls(issued, now=now(), keeps_root_key=keeps_root),
+    )
     return issued.generation
 
 
@@ -114,7 +127,7 @@ def _first_generation(ref: EnvironmentRef, rotation: Rotation, spec: ChainSpec) 
     """An environment without certificates gets its first ones as certs.yml and vault, ready to be rolled out."""
     number = rotation.last_generation + 1
     issued = _issue(spec, number)
-    write_generation(ref.root, ref.environment, issued, digest(spec), keep_ca_keys=True)
+    _write(ref, issued, digest(spec), read_settings(ref.root).ca_keys)
     write_first_certs(ref.root, ref.environment, issued)
     write_rotation(
         ref.root,

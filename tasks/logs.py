@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from tasks.fleet.connection import Unreadable
 from tasks.fleet.server_log import LogPosition, alerts_since, mark
 
 _FILE = "log-marks.json"
+_REVOKED = re.compile(r"certificate revoked.*serial number (\d+)", re.IGNORECASE)
 LogMarks = Mapping[str, LogPosition | Unreadable]
 
 
@@ -36,8 +39,15 @@ def load_marks(directory: Path) -> LogMarks:
     return {host: Unreadable(**at) if "reason" in at else LogPosition(**at) for host, at in content.items()}
 
 
-def certificate_alerts(marks: LogMarks, hosts: Iterable[str]) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+def certificate_alerts(
+    marks: LogMarks, hosts: Iterable[str], revoked: Collection[int] = ()
+) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
     """What the logs of some hosts say about certificates since the marks.
+
+    Args:
+        marks: Where the logs were.
+        hosts: Whose logs.
+        revoked: Serial numbers whose refusal is what is wanted; known from PostgreSQL 16 on, which logs them.
 
     Returns:
         Alerts by host, and by host the reason why its log can't be read.
@@ -52,8 +62,31 @@ def certificate_alerts(marks: LogMarks, hosts: Iterable[str]) -> tuple[dict[str,
         if isinstance(found, Unreadable):
             unreadable[host] = found.reason
         else:
-            alerts[host] = found
+            alerts[host] = tuple(line for line in found if not _is_wanted(line, revoked))
     return alerts, unreadable
+
+
+@contextmanager
+def own_refusals(directory: Path, fleet: Fleet) -> Iterator[None]:
+    """Keep what servers log within the block from closing a gate: there we present certificates that are revoked.
+
+    A log that held an alert before keeps its mark, so that nothing is forgiven that was there already.
+
+    Side effect: the marks in `directory`, where there are any.
+    """
+    marks = load_marks(directory)
+    before, _ = certificate_alerts(marks, marks)
+    yield
+    if marks:
+        fresh = mark_logs(fleet)
+        save_marks(
+            directory, {host: marks[host] if before.get(host) else fresh.get(host, marks[host]) for host in marks}
+        )
+
+
+def _is_wanted(line: str, revoked: Collection[int]) -> bool:
+    serial = _REVOKED.search(line)
+    return serial is not None and int(serial[1]) in revoked
 
 
 def _marks(fleet: Fleet) -> Iterator[tuple[str, LogPosition | Unreadable]]:

@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from rechain.phase import Phase
+from tasks.repository.rotation_yaml import read_rotation
 from tasks.state import EnvironmentRef, now
 
 _FILE = "phases.jsonl"
@@ -43,6 +44,11 @@ def run_directory(ref: EnvironmentRef, generation: int, purpose: str = "") -> Pa
     directory = state_base() / f"{ref.environment}-{repository}" / name
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     return directory
+
+
+def rotation_record(ref: EnvironmentRef) -> Path:
+    """The record of the rotation under way, or of the last one."""
+    return run_directory(ref, read_rotation(ref.root, ref.environment).last_generation)
 
 
 def mark_started(directory: Path, phase: Phase, moment: datetime) -> None:

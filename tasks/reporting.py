@@ -46,6 +46,11 @@ def report(
     )
 
 
+def canary_report(record: Path) -> CanaryReport:
+    """What the canary saw in a run that has no phases."""
+    return _canary(summary(read_segments(record)))
+
+
 def _outage(seen: CanarySummary) -> Outage | None:
     """From files on hosts where such were watched: when an external owner installs a delivery is not ours to say."""
     failures = [attempt for attempt in seen.failures if attempt.host] or seen.failures

@@ -8,14 +8,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rechain.certs import Certs, ForeignCAs, Rotating, adopt, foreign_cas
+from rechain.crl import Crl
 from rechain.errors import InputError, TransitionRefused
 from rechain.fleet import Fleet
 from rechain.generation import Generation
+from rechain.revocation import Revoked
 from rechain.rotation import Rotation
 from tasks.fleet.inventory import read_fleet
 from tasks.repository.certs_yaml import read_certs
 from tasks.repository.generations import known_generations, read_generation
 from tasks.repository.layout import certs_paths
+from tasks.repository.revocations import read_known_crls, read_revoked
 from tasks.repository.rotation_yaml import read_rotation
 from tasks.repository.settings import Settings, read_settings
 
@@ -46,6 +49,8 @@ class FleetState:
         next: The next generation, None at rest.
         foreign: CAs in deployed bundles that belong to no known generation.
         fleet: Hosts, services and clients.
+        revoked: Certificates that were revoked; empty where no server reads revocation lists, so that nothing follows.
+        crls: The revocation lists that are known; empty where no server reads any.
     """
 
     ref: EnvironmentRef
@@ -56,6 +61,8 @@ class FleetState:
     next: Generation | None
     foreign: ForeignCAs
     fleet: Fleet
+    revoked: tuple[Revoked, ...] = ()
+    crls: tuple[Crl, ...] = ()
 
     @property
     def rotating(self) -> Rotating:
@@ -68,7 +75,7 @@ class FleetState:
             raise TransitionRefused(
                 self.ref.environment, "is at rest, there is no next generation", "issue one with `rechain generate`"
             )
-        return Rotating(self.current, self.next, self.foreign)
+        return Rotating(self.current, self.next, self.foreign, self.crls)
 
 
 def observe(ref: EnvironmentRef, further_clients: Collection[str] = ()) -> FleetState:
@@ -101,6 +108,7 @@ def observe(ref: EnvironmentRef, further_clients: Collection[str] = ()) -> Fleet
     upcoming = generations.get(rotation.next) if rotation.next else None
     names = current.clients if upcoming is None else upcoming.clients
     servers = current.servers if upcoming is None else upcoming.servers
+    fleet = read_fleet(ref.root, ref.environment, list(dict.fromkeys((*names, *further_clients))), list(servers))
     return FleetState(
         ref=ref,
         settings=read_settings(ref.root),
@@ -109,7 +117,9 @@ def observe(ref: EnvironmentRef, further_clients: Collection[str] = ()) -> Fleet
         current=current,
         next=upcoming,
         foreign=foreign_cas(certs, [*generations.values(), current]),
-        fleet=read_fleet(ref.root, ref.environment, list(dict.fromkeys((*names, *further_clients))), list(servers)),
+        fleet=fleet,
+        revoked=read_revoked(ref.root, ref.environment) if fleet.reads_crls else (),
+        crls=read_known_crls(ref.root, ref.environment) if fleet.reads_crls else (),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -38,23 +38,40 @@ class Verification:
     problems: tuple[str, ...]
 
 
-def look(state: FleetState, phase: Phase) -> Verification:
-    """Log in as every client on every endpoint. Side effect: short sessions on the servers."""
+def look(state: FleetState, phase: Phase, *, tries_revoked: bool = False) -> Verification:
+    """Log in as every client on every endpoint. Side effect: short sessions on the servers.
+
+    Args:
+        state: The environment.
+        phase: The phase that the fleet should be at.
+        tries_revoked: Whether revoked certificates are tried, too: servers must refuse them, and log that.
+    """
+    revoked = frozenset(one.serial for one in state.revoked)
     generations = accepted_generations(state, phase)
-    logins = _log_in(state, phase, generations)
-    return Verification(phase, logins, (*_login_problems(logins), *_served_problems(state, phase, logins)))
+    logins = _log_in(state, phase, generations, frozenset() if tries_revoked else revoked)
+    problems = (
+        *_login_problems(logins, {f"{serial:x}" for serial in revoked}),
+        *_served_problems(state, phase, logins),
+    )
+    return Verification(phase, logins, problems)
 
 
 @step("verify-connections", run_name="verify-connections-{phase}")
-def verify_phase(ref: EnvironmentRef, phase: Phase) -> Verification:
+def verify_phase(ref: EnvironmentRef, phase: Phase, *, tries_revoked: bool = False) -> Verification:
     """Prove from the outside that the fleet is at a phase.
 
     Side effect: short sessions named `rechain`. Idempotent, safe to retry.
 
+    Args:
+        ref: Which environment.
+        phase: The phase.
+        tries_revoked: Whether revoked certificates are tried, too. Not in a rotation's own steps: older servers' logs
+            do not tell such a refusal from any other, and the gate `server-log` would close.
+
     Raises:
         VerificationFailed: Names every login that failed and every endpoint that serves something else.
     """
-    found = look(observe(ref), phase)
+    found = look(observe(ref), phase, tries_revoked=tries_revoked)
     more = len(found.problems) - _SHOWN
     if found.problems:
         raise VerificationFailed(
@@ -93,7 +110,9 @@ def refuse_retired(ref: EnvironmentRef, before: tuple[Login, ...]) -> bool:
     return bool(after) and accepted <= {(login.endpoint, login.client) for login in after}
 
 
-def _log_in(state: FleetState, phase: Phase, generations: Iterable[Generation]) -> tuple[Login, ...]:
+def _log_in(
+    state: FleetState, phase: Phase, generations: Iterable[Generation], without: Collection[int] = ()
+) -> tuple[Login, ...]:
     trusted = trusted_by_clients(state, phase)
     endpoints = state.fleet.endpoints(*_LOGIN_KINDS)
     requests: list[LoginRequest] = []
@@ -104,17 +123,23 @@ def _log_in(state: FleetState, phase: Phase, generations: Iterable[Generation]) 
             requests += [
                 LoginRequest(endpoint, client, generation.number, files.get((client, generation.number)))
                 for endpoint in endpoints
-                for client in generation.clients
+                for client, chain in generation.clients.items()
+                if chain.leaf.serial not in without
             ]
         return log_in_all(requests, database=state.settings.verify.database)
 
 
-def _login_problems(logins: Iterable[Login]) -> list[str]:
-    return [
-        f"{login.client} (generation {login.generation}) on {login.endpoint}: {login.verdict}, {login.error}"
-        for login in logins
-        if login.verdict in FAILED
-    ]
+def _login_problems(logins: Iterable[Login], revoked: Collection[str]) -> Iterator[str]:
+    """Every login that failed, but for those with a revoked certificate, which must."""
+    for login in logins:
+        told = f"{login.client} (generation {login.generation}) on {login.endpoint}"
+        if login.client_serial in revoked:
+            if login.verdict is Verdict.LOGGED_IN:
+                yield f"{told}: logs in, though serial {login.client_serial} is revoked"
+            elif login.verdict is Verdict.UNREACHABLE:
+                yield f"{told}: {login.verdict}, {login.error}"
+        elif login.verdict in FAILED:
+            yield f"{told}: {login.verdict}, {login.error}"
 
 
 def _served_problems(state: FleetState, phase: Phase, logins: Iterable[Login]) -> list[str]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from rechain.canary import attempted_since, failures_since
-from rechain.fleet import ServiceKind
+from rechain.fleet import Host, ServiceKind
+from rechain.generation import Generation
 from rechain.phase import Phase, material
 from tasks.access import deployed_phase, leaf_keys, trusted_by_clients
 from tasks.fleet.canary import Canary, read_segments, start_canary
@@ -64,16 +65,41 @@ class Watched:
 
 
 @contextmanager
-def watched(ref: EnvironmentRef, record: Path) -> Iterator[Watched]:
+def watched(ref: EnvironmentRef, record: Path, *, without: Collection[str] = ()) -> Iterator[Watched]:
     """Watch logins for as long as the block lasts: files on this machine as they are, other clients with our keys.
 
     Side effect: a process that ends with this one, a recording in `record`, and a 0700 directory on tmpfs.
+
+    Args:
+        ref: Which environment.
+        record: Where the recording goes.
+        without: Clients that are not watched, because their logins are to end; those with a revoked leaf never are.
     """
     state = observe(ref)
+    state = _without(state, {*without, *_revoked(state)})
     with key_directory() as keys:
         extra = _present(state, deployed_phase(state), keys)
         with start_canary(state.fleet, state.settings, record, extra) as canary:
             yield Watched(ref, now(), state.settings.gates.quiet_s, canary, record, keys)
+
+
+def _revoked(state: FleetState) -> frozenset[str]:
+    """Clients that present, or may come to present, a certificate that servers refuse: that is no failure to count."""
+    serials = {one.serial for one in state.revoked}
+    leaves = [item for one in (state.current, state.next) if one for item in one.clients.items()]
+    return frozenset(name for name, chain in leaves if chain.leaf.serial in serials)
+
+
+def _without(state: FleetState, clients: Collection[str]) -> FleetState:
+    def others(host: Host) -> Host:
+        return replace(host, clients=tuple(one for one in host.clients if one.name not in clients))
+
+    def fewer(one: Generation) -> Generation:
+        return replace(one, clients={name: leaf for name, leaf in one.clients.items() if name not in clients})
+
+    fleet = replace(state.fleet, hosts=tuple(map(others, state.fleet.hosts)))
+    upcoming = fewer(state.next) if state.next else None
+    return replace(state, fleet=fleet, current=fewer(state.current), next=upcoming)
 
 
 def _present(state: FleetState, phase: Phase, directory: Path) -> tuple[Watch, ...]:

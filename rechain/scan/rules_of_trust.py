@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from rechain.certificate import Certificate
+from rechain.crl import Crl
 from rechain.finding import Finding, Policy, Severity
 from rechain.scan.case import Case, Rules, name_of
-from rechain.scan.crl import Crl
 from rechain.scan.seen import CrlFile, SetOnHost, Text, Use
 
 rules = Rules()

@@ -12,9 +12,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from rechain.certificate import Certificate
+from rechain.crl import Crl
 from rechain.fleet import Endpoint, Fleet, ServiceKind
 from rechain.phase import Phase
-from rechain.scan.crl import Crl
 
 
 class Source(StrEnum):

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rechain.crl import read_crls
 from rechain.errors import PemError
 from rechain.fleet import Endpoint, Fleet, Host, ManagedClient, Service
-from rechain.scan.crl import read_crls
 from rechain.scan.seen import CrlFile, FileFacts, HostSeen, SetOnHost, Source, Text, Use
 from rechain.scan.texts import read_what_can_be
 from tasks.fleet.inventory import without_certs

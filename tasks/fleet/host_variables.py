@@ -33,6 +33,7 @@ class _Service(_Model):
     reload: str | None = None
     restart: str | None = None
     log: str | None = Field(None, pattern="^/")
+    crl: str | None = Field(None, pattern=r"^[^/.][^/]*\.crl(\.pem)?$")  # the names that a scan looks for
 
     def on(self, address: str) -> Service:
         given = dict(self) | {

@@ -23,7 +23,7 @@ _ALERT = re.compile(
     | certificate\ (expired|revoked|unknown|required) | key\ values\ mismatch | decrypt\ error""",
     re.VERBOSE | re.IGNORECASE,
 )
-_DETAIL = re.compile(r"DETAIL:\s+(.*certificate.*)", re.IGNORECASE)
+_DETAIL = re.compile(r"(?:DETAIL:\s+|^\s+(?=Failed certificate data))(.*certificate.*)", re.IGNORECASE)
 _LONGEST_READ = 64 * 2**20
 
 
@@ -110,7 +110,7 @@ def _read(path: Path, offset: int, lost: list[str]) -> str:
 
 
 def _alerts(lines: Iterable[str]) -> Iterator[str]:
-    """Alerts, each joined with the DETAIL line that follows it (PostgreSQL 16 and later)."""
+    """Alerts, each with the DETAIL lines that follow it: from PostgreSQL 16 on reason, subject and serial."""
     pending: str | None = None
     for line in lines:
         detail = _DETAIL.search(line)

@@ -8,13 +8,15 @@ from pathlib import Path
 
 from rechain.certificate import read_bundle, read_leaf_chain
 from rechain.certs import Certs
+from rechain.crl import Crl, read_crls
 from rechain.errors import RepositoryError
 from rechain.generation import PrivateKeys, Side
 from tasks.repository.files import parse_yaml, read_text
 from tasks.repository.yaml_edit import Replacement, replace_texts
 
-_PEM = re.compile(r"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----", re.DOTALL)
+_PEM = re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?-----END [A-Z0-9 ]+-----", re.DOTALL)
 _CHAIN = "chain"
+_CRL, _OF_CLIENTS = "crl", "client"
 
 
 def read_certs(path: Path) -> Certs:
@@ -29,7 +31,8 @@ def read_certs(path: Path) -> Certs:
 
 def parse_certs(text: str, where: str) -> Certs:
     """Parse the text of a certs.yml; raises as `read_certs` does."""
-    certs = _sides(parse_yaml(text, where), "certs", where)
+    document = parse_yaml(text, where)
+    certs = _sides(document, "certs", where)
     chains = {side: _chain(texts, f"{where}: certs.{side}") for side, texts in certs.items()}
     leaves = {
         side: {
@@ -44,6 +47,7 @@ def parse_certs(text: str, where: str) -> Certs:
         client_chain=read_bundle(chains[Side.CLIENT], f"{where}: certs.client.chain"),
         servers=leaves[Side.SERVER],
         clients=leaves[Side.CLIENT],
+        crls=_crls(document, where),
     )
 
 
@@ -54,7 +58,7 @@ def render_certs(existing_text: str, certs: Certs, where: str = "certs.yml") -> 
 
     Args:
         existing_text: The file as it is; empty for a new one.
-        certs: What it is to hold. Leaves that are not among them are removed.
+        certs: What it is to hold. Leaves that are not among them are removed; without lists those there are stay.
         where: What to call the file in an error.
 
     Raises:
@@ -64,6 +68,8 @@ def render_certs(existing_text: str, certs: Certs, where: str = "certs.yml") -> 
         side.value: {_CHAIN: certs.chain(side).pem} | {name: chain.pem for name, chain in certs.leaves(side).items()}
         for side in Side
     }
+    if certs.crls:
+        wanted[_CRL] = {_OF_CLIENTS: "".join(crl.pem for crl in certs.crls)}
     return replace_texts(existing_text, Replacement("certs", wanted, keep=_same_pem, prune=True, where=where))
 
 
@@ -89,6 +95,13 @@ def render_keys(existing_plaintext: str, keys: PrivateKeys) -> str:
     wanted = {side.value: dict(keys.of(side)) for side in Side if keys.of(side)}
     change = Replacement("private_keys", wanted, keep=_same_pem, prune=False, where="the vault's content")
     return replace_texts(existing_plaintext, change)
+
+
+def _crls(document: object, where: str) -> tuple[Crl, ...]:
+    """The lists of the CAs above clients: beside the two sides, where no role takes them for a client."""
+    certs = document.get("certs") if isinstance(document, dict) else None
+    texts = _texts(certs.get(_CRL) if isinstance(certs, dict) else None, f"{where}: certs.{_CRL}")
+    return read_crls(texts[_OF_CLIENTS], f"{where}: certs.{_CRL}.{_OF_CLIENTS}") if _OF_CLIENTS in texts else ()
 
 
 def _sides(document: object, top: str, where: str) -> dict[Side, dict[str, str]]:

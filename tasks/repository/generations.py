@@ -5,13 +5,14 @@
 | certs.yml | the generation's own leaves and bundles, in the shape of the environment's certs.yml |
 | certs.vault.yml | the leaves' private keys, an ordinary vault; gone once the generation is retired |
 | ca.vault.yml | the CA keys, under vault id `rechain-ca`; absent when they are discarded or unknown |
+| crl.pem | the newest revocation lists of its CAs above clients; absent when their keys are unknown |
 | generation.yml | the digest of the chain spec that it was issued from; absent when it was adopted |
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from pathlib import Path
 import yaml
 
 from rechain.certs import Certs, adopt
+from rechain.crl import Crl
 from rechain.errors import RepositoryError
 from rechain.generation import Generation, PrivateKeys
 from rechain.issue import Issued
@@ -33,10 +35,19 @@ CERTS_FILE = "certs.yml"
 VAULT_FILE = "certs.vault.yml"
 CA_VAULT_FILE = "ca.vault.yml"
 META_FILE = "generation.yml"
+CRL_FILE = "crl.pem"
 _PREFIX = "generation-"
 
 
-def write_generation(root: Path, environment: str, issued: Issued, spec_digest: str, *, keep_ca_keys: bool) -> None:
+def write_generation(
+    root: Path,
+    environment: str,
+    issued: Issued,
+    spec_digest: str,
+    *,
+    keep_ca_keys: bool,
+    crls: Sequence[Crl] = (),
+) -> None:
     """Write a generation's folder, whole or not at all.
 
     Side effect: `rechain/ENV/generation-N`, by one rename. A folder of that number that rotation.yml does not know
@@ -48,11 +59,12 @@ def write_generation(root: Path, environment: str, issued: Issued, spec_digest: 
         issued: The generation and its keys.
         spec_digest: Digest of the chain spec, to find out later whether it changed.
         keep_ca_keys: Whether the CA keys are kept, in a vault of their own.
+        crls: The first revocation lists of its CAs above clients.
 
     Raises:
         RepositoryError: rotation.yml names that generation already, or the vault password is missing.
     """
-    texts = _texts(issued, spec_digest, keep_ca_keys=keep_ca_keys)
+    texts = _texts(issued, spec_digest, crls, keep_ca_keys=keep_ca_keys)
     with locked(root, environment):
         _refuse_known(root, environment, issued.generation.number)
         _put(root, environment, issued.generation.number, texts)
@@ -183,7 +195,7 @@ def delete_private_keys(root: Path, environment: str, number: int) -> None:
             sync_folder(folder)
 
 
-def _texts(issued: Issued, spec_digest: str, *, keep_ca_keys: bool) -> dict[str, str]:
+def _texts(issued: Issued, spec_digest: str, crls: Sequence[Crl], *, keep_ca_keys: bool) -> dict[str, str]:
     generation = issued.generation
     certs = Certs(generation.server_bundle, generation.client_bundle, generation.servers, generation.clients)
     plain = {VAULT_FILE: partial(encrypt, render_keys("", issued.keys))}
@@ -191,7 +203,8 @@ def _texts(issued: Issued, spec_digest: str, *, keep_ca_keys: bool) -> dict[str,
         plain[CA_VAULT_FILE] = partial(encrypt, ca_keys_text(issued.ca_keys), vault_id=CA_VAULT_ID)
     with ThreadPoolExecutor() as pool:  # a second of ansible-vault each
         vaults = dict(zip(plain, pool.map(lambda seal: seal(), plain.values()), strict=True))
-    return {CERTS_FILE: render_certs("", certs), META_FILE: meta_text(spec_digest), **vaults}
+    lists = {CRL_FILE: "".join(crl.pem for crl in crls)} if crls else {}
+    return {CERTS_FILE: render_certs("", certs), META_FILE: meta_text(spec_digest), **lists, **vaults}
 
 
 def ca_keys_text(keys: Mapping[str, str]) -> str:

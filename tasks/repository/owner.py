@@ -12,7 +12,7 @@ _START_FIELD = 19  # field 22 of /proc/PID/stat, counted after the command's nam
 
 def this_owner() -> str:
     """The owner string of this process."""
-    return f"{_user()}@{socket.gethostname()}:{os.getpid()}:{_started(os.getpid()) or 0}"
+    return f"{person()}@{socket.gethostname()}:{os.getpid()}:{_started(os.getpid()) or 0}"
 
 
 def is_known_dead(owner: str) -> bool:
@@ -36,7 +36,8 @@ def _started(pid: int) -> int | None:
     return None if state in "ZX" else int(fields[_START_FIELD - 1])
 
 
-def _user() -> str:
+def person() -> str:
+    """Who runs this process, for what a person is asked about later."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -91,7 +91,8 @@ class Settings(_Model):
 
     Attributes:
         batch: Hosts at a time in a roll-out.
-        ca_keys: Whether a generation's CA keys are kept in their vault or discarded once it is issued.
+        ca_keys: Whether a generation's CA keys are kept in their vault or discarded once it is issued; `discard-root`
+            keeps the intermediates' alone, which still add and revoke clients.
         next_refresh: Day of the next planned refresh: the scan warns of a CA that ends before it.
     """
 
@@ -103,7 +104,7 @@ class Settings(_Model):
     canary: Canary = Canary()
     gates: Gates = Gates()
     batch: int = Field(1, ge=1)
-    ca_keys: Literal["keep", "discard"] = "keep"
+    ca_keys: Literal["keep", "discard-root", "discard"] = "keep"
     next_refresh: date | None = None
 
 

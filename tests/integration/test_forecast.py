@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lab.installation import find_postgresql
-from rechain.scan.crl import read_crls
+from rechain.crl import read_crls
 from rechain.scan.forecast import Failure
 from rechain.scan.report import Scanned
 from rechain.scan.seen import CrlFile

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rechain.certificate import read_certificates
+from rechain.crl import read_crls
 from rechain.errors import RechainError, RepositoryError
-from rechain.scan.crl import read_crls
 from rechain.scan.texts import read_what_can_be
 from rechain.spec import parse_spec
 from tasks.repository.files import parse_yaml

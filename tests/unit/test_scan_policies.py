@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from rechain.certificate import Certificate
+from rechain.crl import Crl, read_crls
 from rechain.finding import Severity
 from rechain.policy import policies
 from rechain.scan.case import Limits
-from rechain.scan.crl import Crl, read_crls
 from rechain.scan.report import Status
 from rechain.scan.rules import scan_policies
 from rechain.scan.seen import CrlFile, InUse, Listener, Seen, Served, Source, Use
@@ -184,7 +184,11 @@ def _with_file(crls: CrlFile) -> Seen:
 
 def _crl(ca: Pair, days: int) -> Crl:
     now = datetime.now(UTC)
-    return Crl(ca.value.subject, ca.value.ski, now - timedelta(days=9), now + timedelta(days=days), 0)
+    return _unsigned(ca, now - timedelta(days=9), now + timedelta(days=days))
+
+
+def _unsigned(ca: Pair, begin: datetime, end: datetime) -> Crl:
+    return Crl("", ca.value.subject, ca.value.ski, 1, begin, end, frozenset())
 
 
 def _chain(pair: Pair) -> tuple[Certificate, ...]:
@@ -225,7 +229,7 @@ def test_a_list_is_matched_by_key_where_names_are_equal() -> None:
     """The next generation's CA of the same name needs a list of its own: its key tells it apart."""
     other = Authority("ours", LONG)
     end = datetime.now(UTC) + timedelta(days=300)
-    lists = tuple(Crl(ca.value.subject, ca.value.ski, datetime.now(UTC), end, 0) for ca in (other.root, other.clients))
+    lists = tuple(_unsigned(ca, datetime.now(UTC), end) for ca in (other.root, other.clients))
     assert [one.policy for one in found(_with_file(CrlFile("/x.crl", lists)))] == ["crl-incomplete"]
 
 

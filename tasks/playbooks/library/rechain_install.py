@@ -47,6 +47,7 @@ options:
   client_keys: {description: Client name to private key., type: dict, default: {}}
   server_chain: {description: Bundle that clients trust., type: str, default: ''}
   client_chain: {description: Bundle that servers trust., type: str, default: ''}
+  client_crls: {description: Revocation lists of its CAs., type: str, default: ''}
   lock_timeout: {description: Seconds to wait for another installation on the host., type: float, default: 60}
   reload_timeout: {description: Seconds that a reload command may take., type: float, default: 60}
   proof_timeout: {description: Seconds until a reload must be seen., type: float, default: 10}
@@ -75,6 +76,7 @@ ARGUMENTS = {
     "client_keys": {"type": "dict", "default": {}, "no_log": True},
     "server_chain": {"type": "str", "default": ""},
     "client_chain": {"type": "str", "default": ""},
+    "client_crls": {"type": "str", "default": ""},
     "lock_timeout": {"type": "float", "default": 60},
     "reload_timeout": {"type": "float", "default": 60},
     "proof_timeout": {"type": "float", "default": 10},

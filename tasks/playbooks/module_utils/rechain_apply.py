@@ -11,7 +11,13 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from tasks.playbooks.module_utils.rechain_lease import switch_past_readers
-    from tasks.playbooks.module_utils.rechain_pem import Refused, leaf_fingerprint, require_bundle, require_pair
+    from tasks.playbooks.module_utils.rechain_pem import (
+        Refused,
+        leaf_fingerprint,
+        require_bundle,
+        require_lists,
+        require_pair,
+    )
     from tasks.playbooks.module_utils.rechain_prove import (
         Limits,
         Unproven,
@@ -26,7 +32,13 @@ if TYPE_CHECKING:
     from tasks.playbooks.module_utils.rechain_wire import Endpoint
 else:
     from ansible.module_utils.rechain_lease import switch_past_readers
-    from ansible.module_utils.rechain_pem import Refused, leaf_fingerprint, require_bundle, require_pair
+    from ansible.module_utils.rechain_pem import (
+        Refused,
+        leaf_fingerprint,
+        require_bundle,
+        require_lists,
+        require_pair,
+    )
     from ansible.module_utils.rechain_prove import (
         Limits,
         Unproven,
@@ -78,6 +90,8 @@ class Installation:
                 cert, key, ca = (self._directory.staged(version, reader.files[part]) for part in ("cert", "key", "ca"))
                 require_pair(cert, key, reader.label)
                 require_bundle(ca, reader.label)
+                if "crl" in reader.files:
+                    require_lists(self._directory.staged(version, reader.files["crl"]), reader.label)
 
     def _require_running(self) -> None:
         """A reload can only be proven on a service that answers; a fresh host's may not run yet."""

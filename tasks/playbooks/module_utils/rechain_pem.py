@@ -41,6 +41,14 @@ def certificates(text: str, where: str) -> list[str]:
     return found
 
 
+def revocation_lists(text: str, where: str) -> int:
+    """How many revocation lists a PEM text holds. Raises Refused when that is none, or one is cut off."""
+    found = sum(label == "X509 CRL" for label, _body in _blocks(text, where))
+    if not found:
+        raise Refused(f"{where} holds no PEM revocation list")
+    return found
+
+
 def require_key(text: str, where: str) -> None:
     """Refuse a text that is not one unencrypted private key. Raises Refused."""
     if "ENCRYPTED" in text:
@@ -80,6 +88,18 @@ def require_bundle(path: Path, where: str) -> None:
         context.load_verify_locations(str(path))
     except (ssl.SSLError, ValueError) as error:
         raise Refused(f"{where}: the bundle does not load ({_reason(error)})") from None
+
+
+def require_lists(path: Path, where: str) -> None:
+    """Refuse revocation lists that OpenSSL does not load whole: no server would start with them. Raises Refused."""
+    count = revocation_lists(path.read_bytes().decode("ascii", "replace"), where)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(str(path))
+    except (ssl.SSLError, ValueError) as error:
+        raise Refused(f"{where}: the revocation lists do not load ({_reason(error)})") from None
+    if context.cert_store_stats()["crl"] != count:
+        raise Refused(f"{where}: not all of the revocation lists load")
 
 
 def _require_leaf_first(cert: Path, where: str) -> None:

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tasks.playbooks.module_utils.rechain_account import Account
-    from tasks.playbooks.module_utils.rechain_pem import Refused, certificates, require_key
+    from tasks.playbooks.module_utils.rechain_pem import Refused, certificates, require_key, revocation_lists
     from tasks.playbooks.module_utils.rechain_store import CertDirectory
     from tasks.playbooks.module_utils.rechain_wire import Endpoint
 else:
     from ansible.module_utils.rechain_account import Account
-    from ansible.module_utils.rechain_pem import Refused, certificates, require_key
+    from ansible.module_utils.rechain_pem import Refused, certificates, require_key, revocation_lists
     from ansible.module_utils.rechain_store import CertDirectory
     from ansible.module_utils.rechain_wire import Endpoint
 
@@ -42,16 +42,24 @@ class Material:
         cert: Leaf and intermediate, PEM.
         key: Private key, PEM.
         ca: Bundle of the other side, PEM.
+        crl: Revocation lists of the bundle's CAs, PEM; None when it reads none.
     """
 
-    def __init__(self, label: str, cert: str, key: str, ca: str) -> None:
-        self.label, self.cert, self.key, self.ca = label, cert, key, ca
+    def __init__(self, label: str, cert: str, key: str, ca: str, crl: str | None = None) -> None:
+        self.label, self.cert, self.key, self.ca, self.crl = label, cert, key, ca, crl
 
     def check(self) -> None:
         """Refuse what can be seen to be broken without writing it anywhere. Raises Refused."""
         certificates(self.cert, f"{self.label}: the certificate")
         require_key(self.key, f"{self.label}: the private key")
         certificates(self.ca, f"{self.label}: the bundle")
+        if self.crl is not None:
+            revocation_lists(self.crl, f"{self.label}: the revocation lists")
+
+    def contents(self) -> dict[str, str]:
+        """Part of a reader's files to its content."""
+        lists = {} if self.crl is None else {"crl": self.crl}
+        return {"cert": self.cert, "key": self.key, "ca": self.ca, **lists}
 
 
 class Reader:
@@ -59,7 +67,7 @@ class Reader:
 
     Attributes:
         label: What to call it in a message.
-        files: `cert`, `key` and `ca` to file name.
+        files: `cert`, `key`, `ca`, and `crl` where it reads one, to file name.
         reload: Shell command after which the new files are in use; None when it reads them at every connect.
         endpoint: Where a service serves the leaf; None for a client.
         log: Path or pattern of a service's log; None when unknown.
@@ -114,7 +122,7 @@ class CertSet:
 
     def add(self, reader: Reader, material: Material) -> None:
         """Add a reader. Raises Refused when two readers want different content under one name."""
-        contents = {"cert": material.cert, "key": material.key, "ca": material.ca}
+        contents = material.contents()
         for part, name in reader.files.items():
             content = contents[part].encode("ascii", "replace")
             if self.files.setdefault(name, content) != content:
@@ -145,13 +153,15 @@ def _add_service(sets: dict[Path, CertSet], entry: Mapping[str, Any], params: Ma
     endpoint = Endpoint(kind, address, int(entry.get("port") or _PORTS[kind]), params["server_name"])
     reload = str(entry.get("reload") or _RELOADS[kind])
     restart = str(entry.get("restart") or _RESTARTS[kind])
-    files = _files(entry, _SERVICE_FILES)
+    lists = {"crl": str(entry["crl"])} if entry.get("crl") else {}
+    files = _files(entry, {**_SERVICE_FILES, **lists})
     reader = Reader(str(endpoint), files, reload, endpoint=endpoint, log=entry.get("log") or None, restart=restart)
     cert = _required(params["server_cert"], f"certs.server has no {params['server_name']}")
     key = _required(params["server_key"], f"private_keys.server has no {params['server_name']}")
     ca = _required(params["client_chain"], "certs.client.chain is missing")
+    crl = _required(params["client_crls"], "certs.crl.client is missing: `rechain refresh-crls`") if lists else None
     directory = _directory(entry.get("cert_dir") or "/etc/pki/postgres")
-    _add(sets, directory, str(entry.get("owner") or "postgres"), reader, Material(reader.label, cert, key, ca))
+    _add(sets, directory, str(entry.get("owner") or "postgres"), reader, Material(reader.label, cert, key, ca, crl))
 
 
 def _add_client(sets: dict[Path, CertSet], entry: Mapping[str, Any], params: Mapping[str, Any]) -> None:
@@ -179,7 +189,7 @@ def _files(entry: Mapping[str, Any], defaults: Mapping[str, str]) -> dict[str, s
         if "/" in name or name.startswith("."):
             raise Refused(f"{name}: a file name of a set is a plain name within cert_dir")
     if len(set(files.values())) != len(files):
-        raise Refused(f"{', '.join(files.values())}: cert, key and ca need three names")
+        raise Refused(f"{', '.join(files.values())}: cert, key, ca and crl need names of their own")
     return files
 
 
