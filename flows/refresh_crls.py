@@ -68,8 +68,9 @@ def refresh_crls(
             if _refresh(EnvironmentRef(root, name), lists or (), take_over, accept_non_atomic):
                 done.append(name)
         except RechainError as error:
-            progress.warning("%s", error)
             failed.append(error)
+    for one in failed[1:]:
+        progress.warning("%s", one)
     if failed:
         raise failed[0]
     return tuple(done)

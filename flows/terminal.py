@@ -55,6 +55,8 @@ def prepare_prefect() -> None:
     """Set what Prefect reads at import: no analytics, no log lines of its own, time for a first temporary server."""
     for name, value in _PREFECT.items():
         os.environ.setdefault(name, value)
+    for worker in ("EventsWorker", "APILogWorker"):  # outside of Prefect's own loggers; it tells what it still sends
+        logging.getLogger(worker).setLevel(logging.ERROR)
 
 
 def show(document: dict[str, object], form: Format, table: Callable[[], None] | None = None) -> None:

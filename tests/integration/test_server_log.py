@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from lab.installation import PostgresqlNotFound, find_postgresql
+from rechain.login import Refusal
 from tasks.fleet.connection import Unreadable
 from tasks.fleet.libpq import attempt
 from tasks.fleet.server_log import LogPosition, alerts_since, mark
 from tasks.fleet.wire import served
+from tasks.logs import certificate_alerts
 from tests.plugins.authority import Authority, write_files
-from tests.plugins.one_server import OneServer, one_server
+from tests.plugins.one_server import TLS, OneServer, one_server
 
 _ALERT = "2026-01-01 LOG:  could not accept SSL connection: tlsv1 alert unknown ca\n"
 _CALM = "2026-01-01 LOG:  connection authorized: user=app SSL enabled (protocol=TLSv1.3)\n"
@@ -62,6 +64,27 @@ def test_a_refused_client_and_a_refused_server_are_alerts(one: OneServer, tmp_pa
         assert "unable to get local issuer certificate" in refused
     (refusing,) = _alerts_after(one, lambda: attempt(one.endpoint, "app", distrustful, "postgres", 5))
     assert "alert unknown ca" in refusing
+
+
+def test_the_refusal_of_a_revoked_client_is_no_news(one: OneServer, tmp_path: Path) -> None:
+    """From PostgreSQL 16 on a server logs whose certificate it refused; before, a revoked one's is an alert as any."""
+    authority = one.authority
+    gone, stays = authority.client("app"), authority.client("app")
+    one.write("root.crl", authority.empty_crl(days=(-1, 1)) + authority.crl(authority.clients, [gone]))
+    one.restart({**TLS, "ssl_crl_file": "root.crl"})
+    try:
+        marks = {"db1": _marked(one.server.log)}
+        for name, leaf in (("gone", gone), ("stays", stays)):
+            files = write_files(tmp_path / name, leaf.chain_pem, leaf.key_pem, authority.server_bundle)
+            answer = attempt(one.endpoint, "app", files, "postgres", 5)
+            assert answer.refusal is (Refusal.REVOKED if leaf is gone else None)
+        (alert,) = certificate_alerts(marks, ["db1"])[0]["db1"]
+        assert "could not accept SSL connection" in alert
+        unexplained = certificate_alerts(marks, ["db1"], {gone.value.serial})[0]["db1"]
+        assert unexplained == (() if one.server.installation.version >= 16 else (alert,))
+        assert certificate_alerts(marks, ["db1"], {stays.value.serial})[0]["db1"] == (alert,)
+    finally:
+        one.restart(TLS)
 
 
 def test_a_reload_that_failed_is_an_alert(one: OneServer) -> None:

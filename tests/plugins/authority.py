@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -92,8 +93,15 @@ class Authority:
 
     def empty_crl(self, of: Pair | None = None, days: tuple[int, int] = (0, 1)) -> str:
         """A revocation list of the root, or of another CA, that revokes nothing, as PEM."""
-        ca, (begin, end) = of or self.root, (datetime.now(UTC) + timedelta(days=each) for each in days)
+        return self.crl(of or self.root, (), days)
+
+    def crl(self, ca: Pair, revoked: Iterable[Pair], days: tuple[int, int] = (-1, 1)) -> str:
+        """A revocation list of a CA, as PEM."""
+        begin, end = (datetime.now(UTC) + timedelta(days=each) for each in days)
         builder = x509.CertificateRevocationListBuilder(ca.certificate.subject, begin, end)
+        for one in revoked:
+            entry = x509.RevokedCertificateBuilder(one.certificate.serial_number, begin)
+            builder = builder.add_revoked_certificate(entry.build())
         return builder.sign(ca.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
     def server(self, name: str, days: tuple[int, int] = (-1, 30), more_names: tuple[str, ...] = ()) -> Pair:

@@ -56,7 +56,7 @@ def test_what_is_said_before_tls_proves_nothing() -> None:
     [
         ("SSL error: tlsv1 alert unknown ca", Refusal.UNKNOWN_CLIENT_CA),
         ("SSL error: sslv3 alert certificate expired", Refusal.CLIENT_CERTIFICATE),
-        ("SSL error: ssl/tls alert certificate revoked", Refusal.CLIENT_CERTIFICATE),
+        ("SSL error: ssl/tls alert certificate revoked", Refusal.REVOKED),
         ("SSL error: tlsv13 alert certificate required", Refusal.CLIENT_CERTIFICATE),
         ("FATAL:  connection requires a valid client certificate", Refusal.CLIENT_CERTIFICATE),
         ("SSL error: tlsv1 alert protocol version", Refusal.HANDSHAKE),
