@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rechain.certificate import EMPTY, Bundle
+from rechain.certificate import EMPTY, Bundle, merge
 from rechain.crl import unlisted
 from rechain.errors import InputError
 from rechain.generation import Generation
@@ -17,7 +17,7 @@ from tasks.renew_crls import renew_crls
 from tasks.reporting import canary_report
 from tasks.repository.generations import has_ca_keys, read_ca_keys
 from tasks.repository.owner import person
-from tasks.repository.revocations import add_revoked
+from tasks.repository.revocations import add_revoked, read_known_crls
 from tasks.state import EnvironmentRef, FleetState, now, observe
 from tasks.step import step
 from tasks.verify import Verification
@@ -35,19 +35,20 @@ def check_revocable(ref: EnvironmentRef, client: str, generation: int | None) ->
     state = observe(ref)
     refuse_unsettled(state)
     _refuse_unknown(state, client, generation)
-    require_readers(state)
     ours: Bundle = EMPTY
     for one in _generations(state, None):
         signing = _signing(state, one)
-        ours = Bundle((*ours.certificates, *signing.certificates))
-        _refuse_unsignable(state, client, one, signing)
+        ours = merge(ours, signing)
+        if generation in (None, one.number):
+            _refuse_unsignable(state, client, one, signing)
     others = Bundle(tuple(one for one in state.certs.client_chain.certificates if one not in ours.certificates))
-    for authority, reason in unlisted(others, state.crls, now()):
+    for authority, reason in unlisted(others, read_known_crls(ref.root, ref.environment), now()):
         raise InputError(
             ref.environment,
             f"CA {authority.subject}: {reason}, its key is not ours, and servers would refuse all its clients",
             f"give the list of its owner: rechain refresh-crls {ref.environment} --crl FILE",
         )
+    require_readers(state)
 
 
 @step("revoke-client")

@@ -47,7 +47,7 @@ def _refused(lab: Lab, prefect_api: dict[str, str], *arguments: str) -> str:
         ((ENVIRONMENT, EXTERNAL, "--reason", " ", "--yes"), "--reason: is empty"),
         ((ENVIRONMENT, EXTERNAL, *_WHY), "there is no terminal to confirm on"),
         ((ENVIRONMENT, EXTERNAL, "--yes"), "--reason"),
-        ((ENVIRONMENT, EXTERNAL, *_WHY, "--yes"), "its server reads no revocation list"),
+        ((ENVIRONMENT, EXTERNAL, *_WHY, "--yes"), "is not kept here, so its list can't be signed"),
     ],
 )
 def test_what_can_not_be_revoked(
