@@ -10,6 +10,7 @@ from rechain.errors import RollOutFailed
 from rechain.phase import Phase
 from rechain.report import Outcome, RotationReport, Strategy
 from rechain.rotation import Direction
+from tasks.announce import announce, announce_end
 from tasks.claim import claimed, publish
 from tasks.deploy import record_phase, write_everything
 from tasks.distribute import distribute
@@ -57,6 +58,7 @@ def replace_with_downtime(
     claim_it = claimed(ref, Direction.REFRESH, Phase.RETIRED, take_over=take_over)
     with claim_it as claim, watched(ref, record) as canary:
         progress.warning("replacing everything in one step: logins fail from now on")
+        announce(ref)
         mark_started(record, Phase.RETIRED, now())
         hosts = hosts_in_order(ref)
         write_everything(ref, claim)
@@ -74,4 +76,6 @@ def replace_with_downtime(
             publish(ref, claim, f"{environment}: everything was replaced")
         mark_ended(record, Phase.RETIRED, now())
         canary.watch_on()
-    return report(ref, record, Outcome.DONE, strategy=Strategy.DOWNTIME)
+    done = report(ref, record, Outcome.DONE, strategy=Strategy.DOWNTIME)
+    announce_end(ref, done.outage.seconds if done.outage else None)
+    return done

@@ -215,6 +215,38 @@ def failure_message(failure: Failure) -> Message:
     return Message(fallback(title, failure.what, f"rests at {resting}", failure.next_action), blocks)
 
 
+def outage_begins(environment: str, *, now: datetime) -> Message:
+    """What people are told before everything is replaced in one step."""
+    title = f"{environment}: logins fail from now on"
+    what = "every certificate is replaced in one step; a message follows when servers and managed clients log in again"
+    external = "owners of external clients: install what you are given, at once"
+    blocks = (
+        header(f"🔧 {title}"),
+        section(("What:", what), ("To do:", external)),
+        context("rechain refresh --strategy downtime", f"began {_moment(now)}"),
+    )
+    return Message(fallback(title, what, external), blocks)
+
+
+def outage_ended(environment: str, seconds: float | None, *, now: datetime) -> Message:
+    """What people are told when everything was replaced.
+
+    Args:
+        environment: Where.
+        seconds: How long logins of managed clients failed; None when none did, or nobody watched.
+        now: Aware UTC instant.
+    """
+    title = f"{environment}: every certificate is replaced"
+    lasted = "no failed login was seen" if seconds is None else f"logins failed for {seconds:.0f} s"
+    external = "an external client whose owner has not installed its new files is still out"
+    blocks = (
+        header(f"✅ {title}"),
+        section(("How long:", lasted), ("Mind:", external)),
+        context("rechain refresh --strategy downtime", f"ended {_moment(now)}"),
+    )
+    return Message(fallback(title, lasted, external), blocks)
+
+
 def trial_message(now: datetime) -> Message:
     """What is posted to try the settings."""
     text = "rechain can post here"

@@ -18,23 +18,35 @@ from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Crashed, Failed
 
+from flows.add_clients import add_client_certificates
 from flows.refresh import refresh_with_minimal_impact
+from flows.refresh_crls import refresh_crls
 from flows.replace import replace_with_downtime
+from flows.revoke import revoke_certificate
 from flows.roll_back import roll_back
 from flows.verify_connections import verify_connections
 from rechain.errors import GateClosed, RollOutFailed
 from rechain.phase import Phase
+from tasks.announce import announce, announce_end
 from tasks.notify.incidents import tell
 from tasks.notify.settings import SlackSettings, slack_settings
 from tasks.notify.state import told_directory
 from tasks.notify_hooks import on_crashed, on_failure
 from tasks.repository.rotation_yaml import write_rotation
-from tasks.state import now
+from tasks.state import EnvironmentRef, now
 from tests.environments import ISSUED, Environment
 from tests.plugins.slack_stub import Slack, closed_port
 
 FAILED = RollOutFailed("db2", "its reload was refused", "look at its log, then run again")
-FLOWS: list[Flow[Any, Any]] = [refresh_with_minimal_impact, roll_back, replace_with_downtime, verify_connections]
+FLOWS: list[Flow[Any, Any]] = [
+    refresh_with_minimal_impact,
+    roll_back,
+    replace_with_downtime,
+    add_client_certificates,
+    revoke_certificate,
+    refresh_crls,
+    verify_connections,
+]
 
 
 @pytest.fixture
@@ -99,6 +111,24 @@ def test_the_text_of_foreign_errors_is_not_told(slack: Slack, told_environment: 
     text = json.dumps(slack.posts)
     assert "ValueError" in text
     assert "needle" not in text
+
+
+def test_an_outage_is_announced_and_its_end(slack: Slack, told_environment: Environment) -> None:
+    """What fails, from when on, what owners of external clients must do, and how long it was in the end."""
+    ref = EnvironmentRef(told_environment.root, told_environment.name)
+    announce.fn(ref)
+    announce_end.fn(ref, 12.4)
+    began, ended = (json.dumps(post) for post in slack.posts)
+    assert "acc: logins fail from now on" in began
+    assert "owners of external clients" in began
+    assert "logins failed for 12 s" in ended
+
+
+def test_slack_that_is_down_holds_no_outage_up(told_environment: Environment, caplog: pytest.LogCaptureFixture) -> None:
+    """The log says that nobody was told."""
+    _settings(told_environment.root, f"http://127.0.0.1:{closed_port()}/api/")
+    announce.fn(EnvironmentRef(told_environment.root, told_environment.name))
+    assert "acc could not be announced in Slack" in caplog.text
 
 
 def test_to_wait_at_a_gate_is_no_failure(slack: Slack, told_environment: Environment) -> None:
