@@ -11,10 +11,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from rechain.delivery import Connection, delivery
+from rechain.delivery import delivery
+from rechain.delivery_readme import Connection
 from rechain.errors import InputError, RepositoryError
-from rechain.fleet import ServiceKind
 from rechain.phase import Phase
+from rechain.way import ways
 from tasks.access import deployed_phase
 from tasks.repository.certs_yaml import read_keys
 from tasks.repository.files import rename_durably
@@ -24,7 +25,6 @@ from tasks.repository.vault import read_vault
 from tasks.state import EnvironmentRef, observe
 
 PASSPHRASE_VARIABLE = "RECHAIN_DELIVERY_PASSPHRASE_FILE"  # noqa: S105  # a variable's name
-_KINDS = (ServiceKind.POSTGRESQL, ServiceKind.PGBOUNCER, ServiceKind.HAPROXY)
 _LIMIT_S = 60.0
 
 
@@ -56,8 +56,8 @@ def deliver(ref: EnvironmentRef, client: str, target: Path, *, database: str | N
     key = read_keys(read_vault(vault), str(vault)).clients.get(client)
     if key is None:
         raise InputError(str(vault), f"has no key of {client}", "its owner holds it, who needs no delivery from here")
-    endpoints = {kind: state.fleet.endpoints(kind) for kind in _KINDS if state.fleet.endpoints(kind)}
-    connection = Connection(client, database or state.settings.verify.database, endpoints)
+    reached = ways(state.fleet, state.certs.servers)
+    connection = Connection(client, database or state.settings.verify.database, reached)
     phase: Phase | None = deployed_phase(state) if state.next else None
     files = delivery(
         state.certs.clients[client], key, state.certs.server_chain, connection, phase=phase, passphrase=passphrase

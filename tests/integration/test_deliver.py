@@ -13,6 +13,7 @@ import pytest
 
 from lab.environment import ENVIRONMENT, EXTERNAL
 from lab.fleet import Lab
+from tests.plugins.delivered import unpack
 
 PASSPHRASE = "correct horse battery staple"
 _RECHAIN = Path(sys.executable).with_name("rechain")
@@ -35,16 +36,6 @@ def _deliver(
     return done
 
 
-def _open(archive: Path, home: Path) -> Path:
-    """What the owner does: decrypt and unpack."""
-    home.mkdir(mode=0o700)
-    command = ["gpg", "--homedir", str(home), "--batch", "--pinentry-mode", "loopback", "--passphrase", PASSPHRASE]
-    plain = subprocess.run([*command, "--decrypt", str(archive)], capture_output=True, timeout=60, check=True).stdout
-    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], timeout=60, check=True)
-    subprocess.run(["tar", "xz", "-C", str(home)], input=plain, timeout=60, check=True)
-    return home / EXTERNAL
-
-
 def test_the_owner_logs_in_with_what_was_delivered(
     lab_fleet: Lab, variables: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,12 +44,11 @@ def test_the_owner_logs_in_with_what_was_delivered(
     archive = tmp_path / f"{ENVIRONMENT}-{EXTERNAL}.tar.gz.gpg"
     assert archive.stat().st_mode & 0o777 == 0o600
     assert PASSPHRASE not in told.stdout + told.stderr
-    files = _open(archive, tmp_path / "owner")
+    delivered = unpack(archive, EXTERNAL, PASSPHRASE, tmp_path / "owner")
+    files, readme = delivered.directory, delivered.readme
     assert (files / f"{EXTERNAL}.key").stat().st_mode & 0o777 == 0o600
-    readme = (files / "README.txt").read_text()
-    entry = readme[readme.index(f"[{EXTERNAL}-postgresql]") :].split("\n\n", 1)[0]
     addresses = ",".join(endpoint.address for endpoint in lab_fleet.endpoints)  # what the owner has DNS for
-    (files / "service.conf").write_text(f"{entry}\nhostaddr={addresses}\n")
+    (files / "service.conf").write_text(f"{delivered.entry('postgresql')}\nhostaddr={addresses}\n")
     monkeypatch.chdir(files)
     monkeypatch.setenv("PGSERVICEFILE", str(files / "service.conf"))
     with psycopg.connect(f"service={EXTERNAL}-postgresql") as session:
