@@ -103,14 +103,17 @@ def _without(state: FleetState, clients: Collection[str]) -> FleetState:
 
 
 def _present(state: FleetState, phase: Phase, directory: Path) -> tuple[Watch, ...]:
-    """Give every client that has no files on this machine those of a phase, where we have its key."""
+    """Give every client that has no files on this machine those of a phase, where we have its key.
+
+    One that was issued a moment ago and is not deployed yet is left out: servers would log that they refuse it.
+    """
     here = {client.name for host in state.fleet.hosts if host.is_local for client in host.clients}
     generation = state.rotating.generation(material(phase).client_leaves) if state.next else state.current
     trusted = trusted_by_clients(state, phase)
     endpoints = state.fleet.endpoints(ServiceKind.POSTGRESQL, ServiceKind.PGBOUNCER)
     watches: list[Watch] = []
     for credential in credentials(generation, leaf_keys(state, generation), trusted):
-        if credential.client not in here:
+        if credential.client not in here and credential.client in state.certs.clients:
             files = present(directory, credential)
             watches += [Watch(credential.client, "", endpoint, files, pinned=True) for endpoint in endpoints]
     return tuple(watches)
