@@ -45,7 +45,9 @@ def print_status(status: Status) -> None:
     rotation = status.rotation
     toward = f", next generation {rotation.next}" if rotation.next else ""
     say(f"{status.environment}: phase {rotation.phase or 'none'}, generation {rotation.current or '-'}{toward}")
-    if rotation.target:
+    if rotation.is_first:
+        say(f"  it is the first, and not rolled out yet: rechain refresh {status.environment} --strategy downtime")
+    elif rotation.target:
         say(f"  a move to {rotation.target} was begun and not finished: run the same command again")
     if status.unfinished:
         say(f"  DO NOT ROLL OUT: {status.unfinished}")

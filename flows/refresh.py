@@ -13,6 +13,7 @@ from rechain.report import Outcome, RotationReport
 from rechain.rotation import Direction
 from rechain.route import stations
 from tasks.claim import claimed
+from tasks.first import confirm_first_generation
 from tasks.gates import closed_gates
 from tasks.generate import issue_next_generation
 from tasks.notify_hooks import on_crashed, on_failure
@@ -52,6 +53,7 @@ def refresh_with_minimal_impact(
     """
     ref = EnvironmentRef(Path(repository).resolve(), environment)
     settle_environment(ref, accept_non_atomic=accept_non_atomic, take_over=take_over)
+    confirm_first_generation(ref, take_over=take_over)
     generation = issue_next_generation(ref)
     record = run_directory(ref, generation)
     rotation = observe(ref).rotation

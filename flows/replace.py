@@ -54,7 +54,7 @@ def replace_with_downtime(
     ref = EnvironmentRef(Path(repository).resolve(), environment)
     settle_environment(ref, accept_non_atomic=accept_non_atomic, take_over=take_over, even_expired=True)
     generation = issue_next_generation(ref, even_expired=True)
-    record, is_first = run_directory(ref, generation), observe(ref).next is None
+    record, is_first = run_directory(ref, generation), observe(ref).rotation.is_first
     claim_it = claimed(ref, Direction.REFRESH, Phase.RETIRED, take_over=take_over)
     with claim_it as claim, watched(ref, record) as canary:
         progress.warning("replacing everything in one step: logins fail from now on")
@@ -71,9 +71,8 @@ def replace_with_downtime(
             raise
         canary.follow(Phase.RETIRED)  # external clients' owners can have theirs from now on
         verify_phase(ref, Phase.RETIRED)
-        if not is_first:
-            record_phase(ref, claim)
-            publish(ref, claim, f"{environment}: everything was replaced")
+        record_phase(ref, claim)
+        publish(ref, claim, f"{environment}: everything was replaced")
         mark_ended(record, Phase.RETIRED, now())
         canary.watch_on()
     done = report(ref, record, Outcome.DONE, strategy=Strategy.DOWNTIME)

@@ -114,6 +114,18 @@ class Rotation:
         """Whether no rotation is under way."""
         return self.next is None and self.target is None
 
+    @property
+    def is_first(self) -> bool:
+        """Whether certs.yml holds the environment's first generation, and no fleet was seen with it yet."""
+        return self.current is not None and self.next is None and self.target is Phase.RETIRED
+
+
+def beginning(rotation: Rotation, number: int) -> Rotation:
+    """Begin with an environment's first generation: issued, in certs.yml, on its way to a fleet that has nothing."""
+    return replace(
+        rotation, phase=Phase.ISSUED, target=Phase.RETIRED, current=number, next=None, last_generation=number
+    )
+
 
 def toward(rotation: Rotation, target: Phase) -> Rotation:
     """Start moving to a neighbouring phase, go on with a move that did not end, or return from it.
@@ -170,5 +182,5 @@ def reached(rotation: Rotation, now: datetime) -> Rotation:
 
 
 def ended(rotation: Rotation) -> Rotation:
-    """End a rotation whose phase is `retired`: the next generation is the current one from now on."""
-    return replace(rotation, current=rotation.next, next=None, approvals=(), delivered=False)
+    """End a rotation whose phase is `retired`: the next generation, if it is not the first, is the current one now."""
+    return replace(rotation, current=rotation.next or rotation.current, next=None, approvals=(), delivered=False)

@@ -22,8 +22,9 @@ from tasks.repository.generations import (
     write_generation,
 )
 from tasks.repository.intent import settle
+from tasks.repository.layout import certs_paths
 from tasks.repository.lock import issuing
-from tasks.repository.rotation_yaml import read_rotation, update_rotation, write_rotation
+from tasks.repository.rotation_yaml import read_rotation, update_rotation
 from tasks.repository.settings import read_settings
 from tasks.repository.spec_file import read_spec
 from tasks.state import EnvironmentRef, now
@@ -34,15 +35,16 @@ from tasks.step import step
 def issue_next_generation(ref: EnvironmentRef, *, even_expired: bool = False) -> int:
     """Issue the next generation of the chain, once.
 
-    Side effect: writes `rechain/ENV/generation-N`. Idempotent: an unfinished next generation is returned as it is;
-    a run that died between writing the folder and recording it finds the folder. Safe to retry.
+    Side effect: writes `rechain/ENV/generation-N`; the first one of an environment becomes certs.yml and vault, too.
+    Idempotent: an unfinished next generation, or a first one that was not rolled out, is returned as it is; a run
+    that died between writing the folder and recording it finds the folder. Safe to retry.
 
     Args:
         ref: Which environment.
         even_expired: Whether the present chain may have expired.
 
     Returns:
-        The number of the next generation.
+        The number of the next generation; of the current one where that is the first.
 
     Raises:
         InputError: The repository is not fit, or the spec changed since the unfinished generation was issued.
@@ -59,8 +61,11 @@ def _next_generation(ref: EnvironmentRef, *, even_expired: bool) -> int:
         read_generation(ref.root, ref.environment, rotation.next)
         _refuse_changed_spec(ref, rotation.next, spec)
         return rotation.next
-    if rotation.current is None:
-        return _first_generation(ref, rotation, spec)
+    if rotation.current is None or (rotation.is_first and _is_without_files(ref)):
+        return _first_generation(ref, rotation.last_generation + 1, spec)
+    if rotation.is_first:
+        _refuse_changed_spec(ref, rotation.current, spec)
+        return rotation.current
     check_repository(ref.root, ref.environment, even_expired=even_expired)
     read_fleet(ref.root, ref.environment, spec.clients, list(spec.servers))  # unreadable: found before anything is made
     _keep_current(ref, rotation)
@@ -82,12 +87,20 @@ def _record(ref: EnvironmentRef, number: int) -> None:
 
 
 def _refuse_changed_spec(ref: EnvironmentRef, number: int, spec: ChainSpec) -> None:
-    if spec_digest(ref.root, ref.environment, number) != digest(spec):
-        raise InputError(
-            f"config/chainsmith_{ref.environment}.yml",
-            f"has changed since generation {number} was issued, which is not yet rolled out",
-            f"finish it with `rechain refresh {ref.environment}`, or discard it with `rechain rollback` first",
-        )
+    if spec_digest(ref.root, ref.environment, number) == digest(spec):
+        return
+    finish, discard = f"finish it with `rechain refresh {ref.environment}`", "discard it with `rechain rollback` first"
+    if read_rotation(ref.root, ref.environment).is_first:
+        finish, discard = f"{finish[:-1]} --strategy downtime`", "remove certs.yml and its vault to begin anew"
+    raise InputError(
+        f"config/chainsmith_{ref.environment}.yml",
+        f"has changed since generation {number} was issued, which is not yet rolled out",
+        f"{finish}, or {discard}",
+    )
+
+
+def _is_without_files(ref: EnvironmentRef) -> bool:
+    return not any(path.exists() for path in certs_paths(ref.root, ref.environment))
 
 
 def _keep_current(ref: EnvironmentRef, rotation: Rotation) -> None:
@@ -123,15 +136,8 @@ def _issue(spec: ChainSpec, number: int) -> Issued:
     return issue(spec, number, now=now(), keys=generate_keys(key_types(spec)))
 
 
-def _first_generation(ref: EnvironmentRef, rotation: Rotation, spec: ChainSpec) -> int:
+def _first_generation(ref: EnvironmentRef, number: int, spec: ChainSpec) -> int:
     """An environment without certificates gets its first ones as certs.yml and vault, ready to be rolled out."""
-    number = rotation.last_generation + 1
-    issued = _issue(spec, number)
-    _write(ref, issued, digest(spec), read_settings(ref.root).ca_keys)
-    write_first_certs(ref.root, ref.environment, issued)
-    write_rotation(
-        ref.root,
-        ref.environment,
-        replace(rotation, phase=Phase.RETIRED, current=number, last_generation=number, reached_at=now()),
-    )
+    _issue_once(ref, number, spec)
+    write_first_certs(ref.root, ref.environment, number)
     return number

@@ -28,6 +28,12 @@ def reopen_rotation(ref: EnvironmentRef) -> Rotation:
         TransitionRefused: There is no previous generation.
     """
     rotation = read_rotation(ref.root, ref.environment)
+    if rotation.is_first:
+        raise TransitionRefused(
+            ref.environment,
+            f"generation {rotation.current} is its first, so there is nothing to go back to",
+            f"roll it out with `rechain refresh {ref.environment} --strategy downtime`",
+        )
     if not rotation.is_at_rest:
         return rotation
     previous = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,9 +15,7 @@ from rechain.certificate import Certificate, unique
 from rechain.certs import Certs, adopt
 from rechain.errors import PemError, RepositoryError
 from rechain.generation import Generation, PrivateKeys, Side
-from rechain.issue import Issued
-from rechain.phase import Phase
-from rechain.rotation import Rotation
+from rechain.rotation import Rotation, beginning
 from rechain.x509_parts import public_key_digest
 from tasks.repository.certs_yaml import read_certs, read_keys
 from tasks.repository.generations import restore_texts
@@ -67,13 +65,13 @@ def check_repository(root: Path, environment: str, now: datetime | None = None, 
             done.result()
 
 
-def write_first_certs(root: Path, environment: str, issued: Issued) -> Rotation:
+def write_first_certs(root: Path, environment: str, number: int) -> Rotation:
     """Make a generation the first one of an environment without certificates: its certs.yml, vault and rotation.yml.
 
     Side effect: the three files, through an intent; the folder of the generation is there already. Safe to retry.
 
     Returns:
-        The rotation as written: at rest.
+        The rotation as written: the fleet is still to be given the generation.
 
     Raises:
         RepositoryError: There is a vault already, which would be overwritten.
@@ -81,10 +79,7 @@ def write_first_certs(root: Path, environment: str, issued: Issued) -> Rotation:
     certs, vault = certs_paths(root, environment)
     if vault.exists() and not certs.exists():
         raise RepositoryError(str(vault), f"exists, and {certs.name} does not", "restore or remove the one of the two")
-    number = issued.generation.number
-    rotation = replace(
-        read_rotation(root, environment), phase=Phase.RETIRED, current=number, next=None, last_generation=number
-    )
+    rotation = beginning(read_rotation(root, environment), number)
     return deploy_files(root, environment, rotation, *restore_texts(root, environment, number))
 
 

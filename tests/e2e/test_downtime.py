@@ -15,6 +15,10 @@ from lab.environment import BACKUP, CLIENTS, ENVIRONMENT, SERVERS
 from lab.fleet import Lab
 from lab.login import log_in
 from lab.watch import summarise
+from rechain.phase import Phase
+from rechain.rotation import beginning
+from tasks.repository.rotation_yaml import read_rotation, write_rotation
+from tests.faults.seen import Moment, Victim, generations, kill, start_and_wait
 from tests.inventories import set_reload
 from tests.plugins.desk import Desk
 from tests.plugins.shifted_clock import environment_at, variables
@@ -79,9 +83,13 @@ def test_a_chain_that_has_expired_is_replaced(new_desk: Callable[..., Desk], fak
     _log_in_all(lab)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 def test_an_environment_without_certificates_gets_its_first(new_desk: Callable[..., Desk]) -> None:
-    """Servers that can't even start are given their files, started, and proven."""
+    """Servers that can't even start are given their files, started, and proven.
+
+    The first roll-out is killed: until one has ended, whatever is run goes on with generation 1 or says that it must
+    be rolled out, and nothing is issued again. A fleet that got it by another playbook is believed once it was seen.
+    """
     desk = new_desk()
     lab = desk.lab
     for host in reversed(lab.hosts):
@@ -93,12 +101,26 @@ def test_an_environment_without_certificates_gets_its_first(new_desk: Callable[.
     lab.repository.certs.unlink()
     lab.repository.vault.unlink()
 
+    kill(start_and_wait(desk, Phase.RETIRED, Moment.WRITTEN, "--strategy", "downtime"), Victim.TREE)
+    first = generations(lab.repository.root)
+    assert set(first) == {"generation-1"}
+    assert desk.json("generate", ENVIRONMENT)["next"] == 1
+    for command in ("refresh", "rollback"):
+        assert "--strategy downtime" in desk.run(command, ENVIRONMENT, "--yes", expect=2).stderr
+    assert (desk.status()["phase"], desk.status()["target"]) == ("issued", "retired")
+
     report = desk.refresh("--strategy", "downtime")
 
     assert report["resting_phase"] == "retired"
+    assert generations(lab.repository.root) == first
     assert set(lab.repository.deployed()["client"]) == {"chain", *CLIENTS}
     assert set(lab.repository.deployed()["server"]) == {"chain", *SERVERS}
     _log_in_all(lab)
+
+    rested = read_rotation(lab.repository.root, ENVIRONMENT)
+    write_rotation(lab.repository.root, ENVIRONMENT, beginning(rested, 1))  # as `generate` left it, then rolled out
+    assert desk.refresh("--until", "issued")["resting_phase"] == "issued"
+    assert (desk.status()["current"], desk.status()["next"]) == (1, 2)
 
 
 @pytest.mark.timeout(300)

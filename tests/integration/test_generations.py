@@ -142,15 +142,16 @@ def test_a_discarded_generation_is_gone(closed_environment: Environment) -> None
 
 
 def test_an_environment_s_first_certificates(environment: Environment) -> None:
-    """Generation 1 becomes certs.yml and vault at once, recorded as at rest, and passes every check."""
+    """Generation 1 becomes certs.yml and vault at once, recorded as on its way, and passes every check."""
     environment.certs.unlink()
     first = make_chain(1, SERVERS, CLIENTS)
     write_generation(environment.root, "acc", issued(first), "digest", keep_ca_keys=True)
     with pytest.raises(RepositoryError, match=r"exists, and certs\.yml does not"):
-        write_first_certs(environment.root, "acc", issued(first))
+        write_first_certs(environment.root, "acc", 1)
     environment.vault.unlink()
-    assert write_first_certs(environment.root, "acc", issued(first)) == AT_REST
-    assert read_rotation(environment.root, "acc") == AT_REST
+    begun = replace(AT_REST, phase=Phase.ISSUED, target=Phase.RETIRED)
+    assert write_first_certs(environment.root, "acc", 1) == begun
+    assert read_rotation(environment.root, "acc") == begun
     assert read_certs(environment.certs) == certs_of(first)
     assert read_keys(read_vault(environment.vault), "vault") == first.keys
     check_repository(environment.root, "acc")
