@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import nullcontext
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +24,11 @@ from rechain.report import Outcome, RotationReport, Strategy
 from rechain.rotation import Gate
 from rechain.scan.seen import Source
 
-app = App(name="rechain", help="Refresh the mTLS certificate chain of a PostgreSQL fleet, and prove every step.")
+app = App(
+    name="rechain",
+    version=lambda: metadata.version("rechain"),
+    help="Refresh the mTLS certificate chain of a PostgreSQL fleet, and prove every step.",
+)
 app.command(configuring.config)
 app.command(delivering.deliver)
 app.command(revoking.revoke)
@@ -58,11 +63,19 @@ def plan(
 ) -> int:
     """Show what would change, per host and file, with reasons, the proof, and whom to tell; changes nothing."""
     from flows.printing import plan_json, print_plan
-    from tasks.plan import make_plan
+    from tasks.plan import plan_rotation
+    from tasks.plan_addition import plan_new_clients
+    from tasks.plan_replacement import plan_downtime
     from tasks.state import EnvironmentRef
 
-    _only_minimal_impact(strategy)
-    planned = make_plan(EnvironmentRef(repo.resolve(), env))
+    ref = EnvironmentRef(repo.resolve(), env)
+    match strategy:
+        case Strategy.MINIMAL_IMPACT:
+            planned = plan_rotation(ref)
+        case Strategy.DOWNTIME:
+            planned = plan_downtime(ref)
+        case Strategy.ADD_CLIENTS:
+            planned = plan_new_clients(ref)
     terminal.show(plan_json(planned), format, lambda: print_plan(planned))
     return 0
 
@@ -209,7 +222,7 @@ def demo(
     """Build a real fleet here and refresh its chain while applications log in."""
     home = state.resolve() / "prefect"
     if not stop:
-        home.mkdir(parents=True, exist_ok=True)
+        terminal.make_folder(home)
     os.environ.setdefault("PREFECT_HOME", str(home))
     terminal.prepare_prefect()
     from flows.demo import run_demo, stop_demo
@@ -219,11 +232,6 @@ def demo(
         return 0
     with terminal.progress():
         return run_demo(state, strategy=strategy, control=control, until=until, keep=keep)
-
-
-def _only_minimal_impact(strategy: Strategy) -> None:
-    if strategy is not Strategy.MINIMAL_IMPACT:
-        raise InputError("--strategy", f"there is no plan of {strategy} yet", "use minimal-impact")
 
 
 def _refuse_pointless(strategy: Strategy, until: Phase, client: list[str] | None) -> None:

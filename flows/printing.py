@@ -11,13 +11,12 @@ from flows.terminal import out, say
 from rechain.finding import Finding
 from rechain.gate import Waiting
 from rechain.login import as_json as login_json
-from rechain.plan import FileChange, Step
+from rechain.plan import FileChange, Planned, Step
 from rechain.policy import policies
 from rechain.report import RotationReport, waiting_json
 from rechain.rotation import Rotation
 
 if TYPE_CHECKING:
-    from tasks.plan import Planned
     from tasks.status import Seen, Status
     from tasks.verify import Verification
 
@@ -75,7 +74,7 @@ def plan_json(planned: Planned) -> dict[str, object]:
     return {
         "schema": 1,
         "environment": planned.plan.environment,
-        "strategy": planned.plan.strategy,
+        "strategy": planned.plan.strategy.value,
         "steps": [_step_json(step) for step in planned.plan.steps],
         "proof": {"states": str(planned.proof.states), "judgements": planned.proof.judgements},
         "tell": list(planned.plan.tell),

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 
 import yaml
 from rich.console import Console
@@ -57,6 +58,14 @@ def prepare_prefect() -> None:
         os.environ.setdefault(name, value)
     for worker in ("EventsWorker", "APILogWorker"):  # outside of Prefect's own loggers; it tells what it still sends
         logging.getLogger(worker).setLevel(logging.ERROR)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder that the command keeps things in. Raises InputError when it can't be made."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(str(path), f"can't be made: {error.strerror}", "name another place") from None
 
 
 def show(document: dict[str, object], form: Format, table: Callable[[], None] | None = None) -> None:

@@ -117,7 +117,20 @@ def _further_chain(
     return authority, bundle, {ROOT: pem(root_key), INTERMEDIATE: pem(key)}
 
 
-def prove_addition(before: Generation, added: Added, deployed: Bundle, judge: Judge) -> Bundle:
+@dataclass(frozen=True, slots=True)
+class AdditionProof:
+    """That new clients disturb nobody.
+
+    Attributes:
+        bundle: The servers' bundle as it will be.
+        judgements: How many leaves were judged before a bundle.
+    """
+
+    bundle: Bundle
+    judgements: int
+
+
+def prove_addition(before: Generation, added: Added, deployed: Bundle, judge: Judge) -> AdditionProof:
     """Prove that every client logs in whichever of two client bundles a server holds, the new ones with the second.
 
     Servers' leaves and clients' bundles do not change, so only clients' leaves are judged.
@@ -128,18 +141,17 @@ def prove_addition(before: Generation, added: Added, deployed: Bundle, judge: Ju
         deployed: The servers' bundle as it is.
         judge: Says whether a server accepts a leaf.
 
-    Returns:
-        The servers' bundle as it will be.
-
     Raises:
         ProofRefused: A present client would be disturbed, or a new one refused.
     """
+    judgements = 0
     widened = merge(deployed, added.generation.client_bundle)
     bundles = {"with the new clients' CAs": widened}
     if widened != deployed:
         bundles["as it is"] = deployed
     for held, bundle in bundles.items():
         clients = before.clients if bundle is deployed else added.generation.clients
+        judgements += len(clients)
         for name, chain in clients.items():
             reason = judge.client_leaf(name, chain, bundle)
             if reason:
@@ -148,7 +160,7 @@ def prove_addition(before: Generation, added: Added, deployed: Bundle, judge: Ju
                     f"a server whose bundle is {held} refuses its leaf: {reason}",
                     "nothing was touched; mend the present chain, or replace it with --strategy minimal-impact",
                 )
-    return widened
+    return AdditionProof(widened, judgements)
 
 
 def first_end(generation: Generation) -> Certificate:

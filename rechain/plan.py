@@ -10,6 +10,8 @@ from rechain.certificate import Certificate
 from rechain.certs import Certs, ForeignCAs, Rotating, compose, foreign_issuers
 from rechain.fleet import Fleet, Host
 from rechain.phase import Phase, path
+from rechain.prover import Proof
+from rechain.report import Strategy
 
 Fingerprints = tuple[str, ...]
 _REASONS = {
@@ -67,17 +69,25 @@ class RotationPlan:
 
     Attributes:
         environment: The fleet.
-        strategy: `minimal-impact`.
+        strategy: Which one it is planned for.
         steps: One a phase; phases that change nothing are left out.
         tell: Owners of external clients, and what they must do.
         notes: What else the person who starts it must know.
     """
 
     environment: str
-    strategy: str
+    strategy: Strategy
     steps: tuple[Step, ...]
     tell: tuple[str, ...]
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan and the proof that it holds."""
+
+    plan: RotationPlan
+    proof: Proof
 
 
 def plan(fleet: Fleet, rotating: Rotating, start: Phase, target: Phase, notes: Iterable[str] = ()) -> RotationPlan:
@@ -86,7 +96,7 @@ def plan(fleet: Fleet, rotating: Rotating, start: Phase, target: Phase, notes: I
     steps = [_step(fleet, rotating, before, after) for before, after in pairwise(stations)]
     return RotationPlan(
         environment=fleet.environment,
-        strategy="minimal-impact",
+        strategy=Strategy.MINIMAL_IMPACT,
         steps=tuple(step for step in steps if step.changes),
         tell=tuple(_advice(fleet, rotating.foreign)),
         notes=tuple(notes),
@@ -103,18 +113,20 @@ def changes(observed: Mapping[Place, Fingerprints], intended: Mapping[Place, Fin
 
 
 def intended_files(fleet: Fleet, certs: Certs) -> dict[Place, Fingerprints]:
-    """What every certificate file of the fleet holds when certs.yml is rolled out."""
+    """What every certificate file of the fleet holds when certs.yml is rolled out; who has no leaf has no files yet."""
     return {place: fingerprints for host in fleet.hosts for place, fingerprints in _files(host, certs)}
 
 
 def _files(host: Host, certs: Certs) -> Iterable[tuple[Place, Fingerprints]]:
-    for service in host.services:
+    for service in host.services if host.server_name in certs.servers else ():
         chain = certs.servers[host.server_name]
         yield Place(host.name, f"{service.cert_dir}/{service.cert}"), _fingerprints((chain.leaf, *chain.intermediates))
         yield Place(host.name, f"{service.cert_dir}/{service.ca}"), _fingerprints(certs.client_chain.certificates)
         if service.crl:
             yield Place(host.name, f"{service.cert_dir}/{service.crl}"), tuple(crl.fingerprint for crl in certs.crls)
     for client in host.clients:
+        if client.name not in certs.clients:
+            continue
         chain = certs.clients[client.name]
         yield Place(host.name, f"{client.cert_dir}/{client.cert}"), _fingerprints((chain.leaf, *chain.intermediates))
         yield Place(host.name, f"{client.cert_dir}/{client.ca}"), _fingerprints(certs.server_chain.certificates)
@@ -126,10 +138,11 @@ def _fingerprints(certificates: Iterable[Certificate]) -> Fingerprints:
 
 def _step(fleet: Fleet, rotating: Rotating, before: Phase, after: Phase) -> Step:
     changed = changes(intended_files(fleet, compose(rotating, before)), intended_files(fleet, compose(rotating, after)))
-    return Step(after, _REASONS[after], changed, tuple(_reloads(fleet, changed)))
+    return Step(after, _REASONS[after], changed, tuple(reloads(fleet, changed)))
 
 
-def _reloads(fleet: Fleet, changed: Iterable[FileChange]) -> Iterable[str]:
+def reloads(fleet: Fleet, changed: Iterable[FileChange]) -> Iterable[str]:
+    """`host: command` of every reload that some changes take."""
     touched = {change.place for change in changed}
     for host in fleet.hosts:
         for service in host.services:

@@ -48,8 +48,10 @@ class Proof:
     ending_clients: tuple[str, ...]
 
     def __str__(self) -> str:
+        resting = {start for start, target in self.steps if start is target}
+        about = f"at phase {', '.join(resting)}" if resting else f"{len(self.steps)} steps"
         text = (
-            f"{len(self.steps)} steps, {_count(self.states)} states, {self.pairs} logins: "
+            f"{about}, {_count(self.states)} states, {self.pairs} logins: "
             f"none is refused, by {self.judgements} judgements of a leaf before a bundle"
         )
         if self.ending_clients:
@@ -67,7 +69,7 @@ def prove(
     Args:
         fleet: Hosts, services, managed and external clients.
         rotating: Both generations and the foreign CAs.
-        steps: Pairs of phases; a legal rotation has neighbours only.
+        steps: Pairs of phases; a legal rotation has neighbours only. A phase and itself: resting there.
         judge: Says whether a peer accepts a leaf.
         now: Aware UTC instant for a clear refusal of expired material; without it only the handshakes find it.
 
@@ -138,7 +140,7 @@ def _refusal(group: _Group, pair: tuple[str, str], reason: str, fix: str) -> Ref
 
 def _fix(step: Step, alone: str | None, leaf: Age) -> str:
     """What to do about a refused leaf, told from whether the bundle of its own generation accepts it."""
-    if not is_legal(*step):
+    if step[0] is not step[1] and not is_legal(*step):
         return "take the phases one by one, in order"
     if alone is None:
         return "the two generations don't pass side by side: issue the next one with CA DNs of its own, or use downtime"

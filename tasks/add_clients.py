@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from rechain.addition import Added, add, find_authority, key_types, prove_addition
-from rechain.certificate import Bundle, merge
-from rechain.certs import Certs, compose
-from rechain.crl import crls_of
-from rechain.errors import InputError, TransitionRefused
+from rechain.certificate import Bundle
+from rechain.errors import InputError
 from rechain.generation import Generation, PrivateKeys
-from rechain.judge import HandshakeJudge
 from rechain.phase import material
 from rechain.rotation import Claim
 from rechain.spec import ChainSpec, digest
 from tasks.access import deployed_phase, leaf_keys
-from tasks.fleet.openssl import OpensslJudge
-from tasks.keys import generate_keys
+from tasks.new_clients import deployed_with_clients, is_kept, issue_in_memory, refuse_moving, wanted_names
 from tasks.repository.additions import extend_generation
 from tasks.repository.certs_yaml import read_keys, render_certs, render_keys
 from tasks.repository.claim import refuse_lost
-from tasks.repository.generations import has_ca_keys, known_generations, read_ca_keys, snapshot, spec_digest
+from tasks.repository.generations import snapshot
 from tasks.repository.intent import deploy_files
 from tasks.repository.layout import certs_paths
 from tasks.repository.lock import issuing
 from tasks.repository.spec_file import read_spec, spec_path
 from tasks.repository.vault import encrypt, read_vault
-from tasks.state import EnvironmentRef, FleetState, now, observe
+from tasks.state import EnvironmentRef, FleetState, observe
 from tasks.step import progress, step
 
 
@@ -54,11 +48,11 @@ def issue_clients(ref: EnvironmentRef, only: Sequence[str] = ()) -> tuple[str, .
         spec = read_spec(ref.root, ref.environment)
         _refuse_unknown(ref, spec, only)
         state = _kept(ref, spec.clients)
-        _refuse_moving(state)
+        refuse_moving(state)
         made: dict[str, None] = {}
         bundle = state.certs.client_chain
         for generation in filter(None, (state.current, state.next)):
-            names = [name for name in only or spec.clients if _wants(state, generation, name, by_name=bool(only))]
+            names = wanted_names(state, spec, generation, only)
             if names:
                 bundle = _extend(state, spec, generation, names, bundle)
                 made |= dict.fromkeys(names)
@@ -81,28 +75,17 @@ def write_clients(ref: EnvironmentRef, claim: Claim) -> bool:
     refuse_lost(state.rotation, claim)
     certs_path, vault_path = certs_paths(ref.root, ref.environment)
     existing, ciphertext = (path.read_text(encoding="utf-8") for path in (certs_path, vault_path))
-    text, vault = render_certs(existing, _deployed_with_clients(state)), _vault_text(state, vault_path, ciphertext)
+    text, vault = render_certs(existing, deployed_with_clients(state)), _vault_text(state, vault_path, ciphertext)
     if (text, vault) == (existing, ciphertext):
         return False
     deploy_files(ref.root, ref.environment, state.rotation, text, vault)
     return True
 
 
-def _wants(state: FleetState, generation: Generation, name: str, *, by_name: bool) -> bool:
-    """Whether a client gets a leaf: it has none, or a person asks for one in place of a revoked one."""
-    chain = generation.clients.get(name)
-    return chain is None or (by_name and chain.leaf.serial in _revoked(state))
-
-
-def _revoked(state: FleetState) -> frozenset[int]:
-    return frozenset(one.serial for one in state.revoked)
-
-
 def _kept(ref: EnvironmentRef, clients: Sequence[str]) -> FleetState:
     """The environment, its current generation in a folder that knows every client that certs.yml has."""
     state = observe(ref, clients)
-    is_kept = state.rotation.current in known_generations(ref.root, ref.environment)
-    if state.rotation.is_at_rest and not (is_kept and state.certs.clients.keys() <= state.current.clients.keys()):
+    if not is_kept(state):
         snapshot(ref.root, ref.environment, state.current.number)
         return observe(ref, clients)
     return state
@@ -113,54 +96,17 @@ def _extend(
 ) -> Bundle:
     """Issue for one generation, prove it, write it. Returns the servers' bundle as it will be."""
     ref, number = state.ref, generation.number
-    noted = _new_digest(state, spec, generation, names)
-    ca_keys = read_ca_keys(ref.root, ref.environment, number) if has_ca_keys(ref.root, ref.environment, number) else {}
-    authority = find_authority(generation, ca_keys)
-    if authority is None:
+    noted = digest(spec) if number == state.rotation.next else None
+    made = issue_in_memory(state, spec, generation, names, deployed)
+    if made.added.ca_keys:
         progress.warning(
             "the key of generation %s's client intermediate is not ours: a client root and intermediate are added to "
             "the servers' bundle",
             number,
         )
-    keys = generate_keys(key_types(spec, names, with_authority=authority is None))
-    added = add(spec, generation, names, authority, now=now(), keys=keys)
-    widened = prove_addition(generation, added, deployed, _judge(state, generation, added))
     keep = state.settings.ca_keys == "keep"
-    extend_generation(ref.root, ref.environment, added, noted, keep_ca_keys=keep)
-    return widened
-
-
-def _judge(state: FleetState, generation: Generation, added: Added) -> HandshakeJudge:
-    present = leaf_keys(state, generation)
-    held = PrivateKeys(present.servers, {**present.clients, **added.keys.clients})
-    return HandshakeJudge({generation.number: held}, fallback=OpensslJudge())
-
-
-def _new_digest(state: FleetState, spec: ChainSpec, generation: Generation, names: Sequence[str]) -> str | None:
-    """What an unfinished generation is to be compared with from now on; only its clients may have changed."""
-    number = generation.number
-    if number != state.rotation.next:
-        return None
-    new = [name for name in names if name not in generation.clients]
-    without = replace(spec, clients=tuple(name for name in spec.clients if name not in new))
-    if spec_digest(state.ref.root, state.ref.environment, number) != digest(without):
-        raise InputError(
-            str(spec_path(state.ref.root, state.ref.environment).relative_to(state.ref.root)),
-            f"has changed in more than its clients since generation {number} was issued, which is not rolled out",
-            "undo the other changes until the rotation has ended",
-        )
-    return digest(spec)
-
-
-def _deployed_with_clients(state: FleetState) -> Certs:
-    """What certs.yml is to hold at the phase it is at."""
-    if state.next is not None:
-        return compose(state.rotating, deployed_phase(state))
-    held, current = state.certs, state.current
-    kept = {name: chain for name, chain in held.clients.items() if chain.leaf.serial not in _revoked(state)}
-    clients = {**held.clients, **current.clients, **kept}
-    trusted = merge(held.client_chain, current.client_bundle)
-    return Certs(held.server_chain, trusted, held.servers, clients, crls_of(trusted, state.crls))
+    extend_generation(ref.root, ref.environment, made.added, noted, keep_ca_keys=keep)
+    return made.proof.bundle
 
 
 def _vault_text(state: FleetState, vault: Path, ciphertext: str) -> str:
@@ -190,12 +136,3 @@ def _refuse_unknown(ref: EnvironmentRef, spec: ChainSpec, only: Sequence[str]) -
                 f"has no client {name!r}",
                 f"add it with `rechain config add-client {ref.environment} {name}`",
             )
-
-
-def _refuse_moving(state: FleetState) -> None:
-    if state.rotation.target is not None:
-        raise TransitionRefused(
-            "rotation.yml",
-            f"a move to {state.rotation.target} is under way",
-            f"finish it with `rechain refresh {state.ref.environment}`, then add the clients",
-        )

@@ -1,0 +1,102 @@
+"""Plan the strategy `downtime` without changing anything, from expired chains and from none at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rechain.certs import Certs, ForeignCAs, Rotating, compose
+from rechain.crl import Crl
+from rechain.fleet import Fleet
+from rechain.generation import Generation, PrivateKeys
+from rechain.phase import Phase
+from rechain.plan import Planned
+from rechain.prover import HandshakeJudge, prove
+from rechain.replacement import plan_replacement
+from rechain.rotation import replacing
+from tasks.access import leaf_keys
+from tasks.fleet.inventory import read_fleet
+from tasks.fleet.openssl import OpensslJudge
+from tasks.plan_notes import about_clients, about_settings
+from tasks.repository.deployment import check_repository
+from tasks.repository.rotation_yaml import read_rotation
+from tasks.repository.settings import read_settings
+from tasks.repository.spec_file import read_spec
+from tasks.state import EnvironmentRef, FleetState, now, observe
+from tasks.trial import issue_trial
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Replacing:
+    """What is replaced by what. Its text form shows no key."""
+
+    fleet: Fleet
+    before: Certs | None
+    current: Generation | None
+    next: Generation
+    keys: PrivateKeys
+    foreign: ForeignCAs
+    crls: tuple[Crl, ...]
+    is_trial: bool
+
+
+def plan_downtime(ref: EnvironmentRef) -> Planned:
+    """Plan to replace everything in one step; what is not issued yet is issued in memory for this plan only.
+
+    The proof is about the end: every next leaf before every next bundle. In between logins fail, as the plan says.
+
+    Side effect: none. Safe to repeat.
+
+    Raises:
+        InputError: The environment is not fit, or the end would refuse a login.
+        TransitionRefused: Another strategy has begun to move the rotation under way.
+    """
+    check_repository(ref.root, ref.environment, even_expired=True)
+    begun = _begin(ref)
+    rotating = Rotating(begun.current or begun.next, begun.next, begun.foreign, begun.crls)
+    judge = HandshakeJudge({begun.next.number: begun.keys}, fallback=OpensslJudge())
+    proof = prove(begun.fleet, rotating, ((Phase.RETIRED, Phase.RETIRED),), judge, now=now())
+    after = compose(rotating, Phase.RETIRED)
+    return Planned(plan_replacement(begun.fleet, begun.before, after, begun.foreign, tuple(_notes(ref, begun))), proof)
+
+
+def _begin(ref: EnvironmentRef) -> _Replacing:
+    rotation = read_rotation(ref.root, ref.environment)
+    if rotation.current is None:
+        return _trial(ref, rotation.last_generation + 1, None)
+    state = observe(ref)
+    if rotation.is_first:
+        return _issued(state, None, state.current)
+    if state.next is None:
+        return _trial(ref, rotation.last_generation + 1, state)
+    replacing(rotation)
+    return _issued(state, state.certs, state.next)
+
+
+def _issued(state: FleetState, before: Certs | None, following: Generation) -> _Replacing:
+    """What is in the repository already; a first generation has nothing before it."""
+    keys, current = leaf_keys(state, following), state.current if before else None
+    return _Replacing(state.fleet, before, current, following, keys, state.foreign, state.crls, is_trial=False)
+
+
+def _trial(ref: EnvironmentRef, number: int, state: FleetState | None) -> _Replacing:
+    """A chain in memory, and the fleet as the spec has it: it may have gained servers and clients."""
+    spec = read_spec(ref.root, ref.environment)
+    fleet = read_fleet(ref.root, ref.environment, spec.clients, list(spec.servers))
+    trial = issue_trial(spec, number, fleet)
+    foreign, crls = (state.foreign, state.crls) if state else (ForeignCAs(), ())
+    before, current = (state.certs, state.current) if state else (None, None)
+    made = trial.issued
+    return _Replacing(fleet, before, current, made.generation, made.keys, foreign, (*crls, *trial.crls), is_trial=True)
+
+
+def _notes(ref: EnvironmentRef, begun: _Replacing) -> Iterator[str]:
+    if begun.before is None:
+        made = begun.next
+        yield (
+            f"generation {made.number} is the environment's first: a root CA, two intermediates, "
+            f"{len(made.servers)} server and {len(made.clients)} client certificates"
+        )
+    yield from about_settings(read_settings(ref.root), begun.foreign, is_trial=begun.is_trial)
+    if begun.current is not None:
+        yield from about_clients(begun.current, begun.next)
