@@ -110,19 +110,20 @@ def _examples(connection: Connection, way: Way) -> str:
 
 
 def _title(way: Way) -> str:
+    through = "DIRECT" if way.kind is ServiceKind.POSTGRESQL else f"THROUGH {way.kind.upper()}"
+    told = [f"THROUGH THE VIP {way.places[0][0]}, {way.kind}" if way.carriers else through]
     if way.carriers:
-        carriers = ", ".join(way.carriers)
-        return (
-            f"THROUGH THE VIP {way.places[0][0]}, {way.kind}\n\n"
-            f"The name is in the certificates of {carriers}, so it is that of a virtual address, or of a proxy that\n"
-            "passes TLS through. The port is theirs: ask for another where a proxy listens on one of its own."
+        told.append(
+            f"The name is in the certificates of {', '.join(way.carriers)}, so it is that of a virtual\n"
+            "address, or of a proxy that passes TLS through. The port is theirs: ask for another where a proxy\n"
+            "listens on one of its own."
         )
     if way.kind is ServiceKind.HAPROXY:
-        return (
-            "THROUGH HAPROXY\n\nTLS begins at once there: it takes libpq 17 or pgjdbc 42.7.4, and a proxy that offers\n"
-            "the ALPN protocol `postgresql`."
+        told.append(
+            "TLS begins at once there: it takes libpq 17 or pgjdbc 42.7.4, and a proxy that offers the ALPN protocol\n"
+            "`postgresql`."
         )
-    return "DIRECT" if way.kind is ServiceKind.POSTGRESQL else f"THROUGH {way.kind.upper()}"
+    return "\n\n".join(told)
 
 
 def _options(way: Way) -> list[tuple[str, str]]:

@@ -95,6 +95,7 @@ def test_each_way_has_an_entry_and_addresses_with_its_own_options() -> None:
     assert "host=db1,db2,db3" in sections["postgresql"]
     assert "target_session_attrs=read-write" in sections["postgresql"]
     assert "sslnegotiation=direct" in sections["haproxy"]
+    assert text.count("TLS begins at once there") == text.count("sslnegotiation=direct") == 2
     assert all("sslmode=verify-full" in lines for lines in sections.values())
     vip = text[text.index("[app-vip]") :]
     assert "target_session_attrs" not in vip.split("\n\n", 1)[0]
