@@ -16,6 +16,7 @@ _DAYS = {"": 1, "d": 1, "w": 7, "y": 365}
 _LIFETIME = re.compile(r"(\d{1,6})\s*([dwyh]?)")
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _DNS_NAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
+_LIKE_AN_ADDRESS = re.compile(r"[0-9]+(?:\.[0-9]+)+\.?")
 _BREAKS_NAME = re.compile(r"[\x00-\x1f\x7f/]")
 
 
@@ -185,6 +186,8 @@ def alternative_name(node: Node) -> str:
     try:
         return str(ip_address(name))
     except ValueError:
+        if _LIKE_AN_ADDRESS.fullmatch(name):  # RFC 3696 section 2: no top-level domain is a number
+            raise node.refused(f"{name!r} looks like an IPv4 address and is none", "correct the address") from None
         if _DNS_NAME.fullmatch(name):
             return name
     raise node.refused(f"{name!r} is neither a DNS name nor an IP address", "write one, international names as xn--…")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from rechain.certs import foreign_issuers
 from rechain.errors import InputError
 from rechain.gate import gates_out_of
 from rechain.rotation import Approval, Gate, Rotation
 from tasks.repository.claim import commit_phase
 from tasks.repository.owner import person
 from tasks.repository.rotation_yaml import update_rotation
-from tasks.state import EnvironmentRef, now
+from tasks.state import EnvironmentRef, now, observe
 
 
 def record_approval(
@@ -26,7 +27,8 @@ def record_approval(
         who: Who decides; the user of this session when None.
 
     Raises:
-        InputError: No rotation is under way, the gate does not wait at its phase, or the reason is empty.
+        InputError: No rotation is under way, the gate does not wait at its phase, there is no such client, or the
+            reason is empty.
         ClaimRefused: Another clone has moved on.
     """
     if not reason.strip():
@@ -41,6 +43,8 @@ def record_approval(
                 f"gate {gate} does not wait at phase {rotation.phase}, and an approval ends with the next move",
                 "see what waits with `rechain status`",
             )
+        if client is not None:
+            _refuse_unknown(ref, client)
         approval = Approval(gate, client, rotation.next, reason.strip(), who or person(), now())
         return replace(rotation, approvals=(*rotation.approvals, approval))
 
@@ -49,3 +53,14 @@ def record_approval(
         ref.root, ref.environment, f"Approve gate {gate} of generation {approval.generation}\n\n{reason.strip()}"
     )
     return approval
+
+
+def _refuse_unknown(ref: EnvironmentRef, client: str) -> None:
+    """An approval for a misspelt name would open nothing, and nobody would know."""
+    state = observe(ref)
+    foreign = (authority.common_name or authority.subject for authority in foreign_issuers(state.foreign))
+    known = {*state.current.clients, *state.rotating.next.clients, *foreign}
+    if client not in known:
+        raise InputError(
+            ref.environment, f"has no client {client!r} that a gate could wait for", "see what waits: `rechain status`"
+        )

@@ -70,14 +70,26 @@ def explain(error: ValidationError) -> str:
 
 
 def write_durably(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file in place and wait until it is on disk; for staging, where nobody reads yet."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(text.encode())
-        file.flush()
-        os.fchmod(file.fileno(), mode)
-        os.fsync(file.fileno())
+    """Write a file in place and wait until it is on disk; for staging, where nobody reads yet.
+
+    Raises:
+        RepositoryError: It can't be written: rights, space, or something else in its place.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise not_writable(path, error) from None
+
+
+def not_writable(path: Path, error: OSError) -> RepositoryError:
+    """The refusal of a place that can't be written to."""
+    return RepositoryError(str(path), f"can't be written: {error.strerror}", "make it a place that you may write to")
 
 
 def rename_durably(source: Path, target: Path) -> None:

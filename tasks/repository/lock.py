@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rechain.errors import ClaimRefused
+from tasks.repository.files import not_writable
 from tasks.repository.layout import environment_folder, state_folder
 
 _PATIENCE_S = 180.0
@@ -29,7 +30,10 @@ def locked(root: Path, environment: str) -> Iterator[None]:
     """
     environment_folder(root, environment)
     folder = state_folder(root, environment)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise not_writable(folder, error) from None
     with held(folder):
         yield
 
@@ -53,7 +57,10 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         ClaimRefused: Another process did not let go of it.
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise not_writable(folder, error) from None
     try:
         _wait(descriptor, folder)
         yield

@@ -81,6 +81,40 @@ def _wrong_password(environment: Environment) -> None:
     Path(os.environ["ANSIBLE_VAULT_PASSWORD_FILE"]).write_text("not the password\n")
 
 
+def _no_password(environment: Environment) -> None:
+    Path(os.environ["ANSIBLE_VAULT_PASSWORD_FILE"]).unlink()
+
+
+def _plain_vault(environment: Environment) -> None:
+    environment.vault.write_text("private_keys: {}\n")
+
+
+def _spec_with(environment: Environment, old: str, new: str) -> None:
+    _good_spec(environment)
+    path = environment.root / "config" / f"chainsmith_{environment.name}.yml"
+    path.write_text(path.read_text().replace(old, new))
+
+
+def _malformed_spec(environment: Environment) -> None:
+    _spec_with(environment, "subject: {", "subject: [")
+
+
+def _unreadable_spec(environment: Environment) -> None:
+    (environment.root / "config" / f"chainsmith_{environment.name}.yml").mkdir(parents=True)
+
+
+def _no_address_spec(environment: Environment) -> None:
+    _spec_with(environment, "192.0.2.2", "999.1.1.1")
+
+
+def _server_is_no_address_spec(environment: Environment) -> None:
+    _spec_with(environment, "pg2:", "999.1.1.1:")
+
+
+def _long_name_spec(environment: Environment) -> None:
+    _spec_with(environment, "[postgres]", f"[postgres, {'a' * 65}]")
+
+
 def _expired_ca(environment: Environment) -> None:
     chain = make_chain(1, SERVERS, CLIENTS, Shape(expired=frozenset({"root", "server_ca", "client_ca"})))
     environment.certs.write_text(render_certs("", certs_of(chain)))
@@ -100,8 +134,15 @@ def _unclear_spec(environment: Environment) -> None:
         (_key_missing, "certs.vault.yml"),
         (_key_of_another, "key"),
         (_wrong_password, "password"),
+        (_no_password, "password"),
+        (_plain_vault, "is not encrypted"),
         (_expired_ca, "expired"),
         (_unclear_spec, "clientAuth"),
+        (_malformed_spec, "can't be read as YAML"),
+        (_unreadable_spec, "directory"),
+        (_no_address_spec, "'999.1.1.1' looks like an IPv4 address"),
+        (_server_is_no_address_spec, "'999.1.1.1' looks like an IPv4 address"),
+        (_long_name_spec, "shorten it"),
     ],
     ids=lambda value: getattr(value, "__name__", value).lstrip("_"),
 )
@@ -109,7 +150,7 @@ def test_bad_input_is_refused_in_one_line(
     environment: Environment, damage: Callable[[Environment], None], told: str
 ) -> None:
     """Whatever is wrong with the repository, `generate` and `plan` say where, what and the fix, and change nothing."""
-    if damage is not _unclear_spec:
+    if not damage.__name__.endswith("_spec"):
         _good_spec(environment)
     damage(environment)
     for command in ("generate", "plan"):
@@ -150,14 +191,25 @@ def test_refresh_refuses_as_generate_does(
     assert "key" in _run(environment, "refresh", environment.name, "--yes")
 
 
-def test_a_wrong_option_is_one_line_and_exit_2(environment: Environment) -> None:
-    """Wrong use is refused like wrong input."""
-    done = subprocess.run(
-        [str(_RECHAIN), "status", environment.name, "--colour"], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert "--colour" in done.stderr
+@pytest.mark.parametrize("command", [("refresh",), ("rollback",), ("revoke", "postgres", "--reason", "x")])
+def test_flows_answer_an_unknown_environment_with_the_known_ones(
+    environment: Environment,
+    prefect_api: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+) -> None:
+    """As every other command does."""
+    for name, value in prefect_api.items():
+        monkeypatch.setenv(name, value)
+    name, *more = command
+    assert f"environments there are: {environment.name}" in _run(environment, name, "prod", *more, "--yes")
+
+
+def test_a_repository_that_can_not_be_written_to_is_refused(environment: Environment) -> None:
+    """Rights are no obstacle to root, so something else is in the place of the folder."""
+    _good_spec(environment)
+    (environment.root / "rechain").write_text("")
+    assert "can't be written" in _run(environment, "generate", environment.name)
 
 
 def _good_spec(environment: Environment) -> None:

@@ -12,11 +12,14 @@ from rechain.phase import Phase
 from rechain.rotation import Gate
 from tasks.approve import record_approval
 from tasks.repository.claim import commit_phase
+from tasks.repository.generations import write_generation
+from tasks.repository.layout import rotation_path
 from tasks.repository.rotation_branch import is_on_base
-from tasks.repository.rotation_yaml import parse_rotation, update_rotation
+from tasks.repository.rotation_yaml import parse_rotation, write_rotation
 from tasks.repository.settings import read_settings
 from tasks.state import EnvironmentRef
-from tests.environments import Shared, files_in, git
+from tests.chains import make_chain
+from tests.environments import CLIENTS, ISSUED, SERVERS, Shared, files_in, git, issued
 
 BRANCH = "rechain/acc-g2"
 
@@ -85,10 +88,13 @@ def test_a_phase_counts_as_merged_when_the_base_branch_has_its_files(shared: Sha
     assert not is_on_base(shared.ours, "acc", settings)
 
 
+@pytest.mark.usefixtures("vault_password")
 def test_an_approval_reaches_every_clone_and_only_for_a_gate_that_can_wait(shared: Shared) -> None:
     """It is pushed with its reason; one for another phase's gate is refused, since it would end with the next move."""
     ref = EnvironmentRef(shared.ours, "acc")
-    update_rotation(shared.ours, "acc", lambda stored: replace(stored, phase=Phase.CLIENTS))
+    rotation_path(shared.ours, "acc").unlink()
+    write_generation(shared.ours, "acc", issued(make_chain(2, SERVERS, CLIENTS)), "digest", keep_ca_keys=False)
+    write_rotation(shared.ours, "acc", replace(ISSUED, phase=Phase.CLIENTS))
     commit_phase(shared.ours, "acc", "clients is deployed")
     with pytest.raises(InputError, match="external-trust does not wait at phase clients"):
         record_approval(ref, Gate.EXTERNAL_TRUST, None, "too late")
