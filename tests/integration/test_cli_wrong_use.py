@@ -12,11 +12,14 @@ import pytest
 from cyclopts import App
 
 from flows.cli import app, main
+from rechain.certificate import merge
+from rechain.certs import ForeignCAs, foreign_issuers
 from rechain.phase import Phase
+from tasks.repository.certs_yaml import render_certs
 from tasks.repository.generations import write_generation
 from tasks.repository.rotation_yaml import write_rotation
 from tests.chains import make_chain
-from tests.environments import CLIENTS, ISSUED, SERVERS, Environment, issued, tree
+from tests.environments import CLIENTS, ISSUED, SERVERS, Environment, certs_of, issued, tree
 
 _REASON = ("--reason", "because")
 CALLS: Mapping[str, tuple[str, ...]] = {
@@ -165,15 +168,21 @@ def test_a_vault_that_can_not_be_opened_is_one_line(
 def test_an_approval_is_for_a_client_that_there_is(
     environment: Environment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A misspelt name would open nothing, and nobody would know."""
+    """Or a foreign CA, for those who log in under it; a misspelt name would open nothing, and nobody would know."""
     write_generation(environment.root, "acc", issued(make_chain(2, SERVERS, CLIENTS)), "digest", keep_ca_keys=False)
     write_rotation(environment.root, "acc", replace(ISSUED, phase=Phase.OVERLAP))
+    foreign = make_chain(7, (), ("app",)).generation.client_bundle
+    certs = certs_of(environment.chain)
+    trusting = replace(certs, client_chain=merge(certs.client_chain, foreign))
+    environment.certs.write_text(render_certs(environment.certs.read_text(), trusting))
     monkeypatch.setenv("RECHAIN_REPO", str(environment.root))
     before = tree(environment.root)
     words = ("approve", "acc", "external-trust", *_REASON, "--client")
     assert "has no client 'nobody'" in _refused((*words, "nobody"), monkeypatch, capsys)
     assert tree(environment.root) == before
-    assert _run((*words, "applicatie"), monkeypatch) == 0
+    (issuer,) = foreign_issuers(ForeignCAs(client=foreign))
+    for name in ("applicatie", str(issuer.common_name)):
+        assert _run((*words, name), monkeypatch) == 0
 
 
 def _prepare(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
