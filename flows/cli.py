@@ -16,7 +16,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from flows import configuring, delivering, revoking, terminal
+from flows import configuring, delivering, outside, revoking, terminal
 from flows.terminal import Format, ScanFormat
 from rechain.errors import InputError, RechainError
 from rechain.phase import Phase
@@ -33,6 +33,8 @@ app.command(configuring.config)
 app.command(delivering.deliver)
 app.command(revoking.revoke)
 app.command(revoking.refresh_crls)
+app.command(outside.csr)
+app.command(outside.import_certificates, name="import")
 
 Repo = Annotated[Path, Parameter(name="--repo", env_var="RECHAIN_REPO", help="Environment repository.")]
 Formatted = Annotated[Format, Parameter(name="--format", help="table, json or yaml.")]
@@ -47,12 +49,18 @@ UNKNOWN = 3
 
 
 @app.command
-def generate(env: str, *, repo: Repo = HERE, format: Formatted = Format.TABLE) -> int:
+def generate(
+    env: str,
+    *,
+    own_ca: Annotated[bool, Parameter(negative="", help="Let our own CA take over from an outside one.")] = False,
+    repo: Repo = HERE,
+    format: Formatted = Format.TABLE,
+) -> int:
     """Issue the next generation into the repository; deploys nothing."""
     from tasks.generate import issue_next_generation
     from tasks.state import EnvironmentRef
 
-    number = issue_next_generation.fn(EnvironmentRef(repo.resolve(), env))
+    number = issue_next_generation.fn(EnvironmentRef(repo.resolve(), env), own_ca=own_ca)
     terminal.show({"schema": 1, "environment": env, "next": number}, format)
     return 0
 

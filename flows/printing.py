@@ -57,6 +57,10 @@ def print_status(status: Status) -> None:
         generation = f"generation {seen.generation}" if seen.generation else "no known generation"
         say(f"  {seen.endpoint} serves {generation}{end}{': ' + seen.problem if seen.problem else ''}")
     print_waiting(status.environment, status.waiting)
+    if status.requests:
+        count, since = len(status.requests.public_keys), f"{status.requests.made_at:%Y-%m-%d}"
+        say(f"  {count} signing requests wait for an outside CA since {since}:")
+        say(f"    rechain import {status.environment} FILE…")
     if status.outage:
         say(f"  waiting becomes an outage on {status.outage[1]}, when {status.outage[0]} ends")
 

@@ -67,6 +67,11 @@ class Certificate:
         return public_key_digest(_parsed(self).public_key())
 
     @property
+    def common_names(self) -> tuple[str, ...]:
+        """Every CN of the subject: programs differ in which of several they read."""
+        return x509_parts.common_names(_parsed(self).subject)
+
+    @property
     def is_self_issued(self) -> bool:
         """Whether subject and issuer are the same name, as in a root CA."""
         return self.subject == self.issuer

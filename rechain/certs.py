@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from rechain.certificate import EMPTY, Bundle, Certificate, LeafChain, merge
 from rechain.crl import Crl, crls_of
@@ -94,12 +95,20 @@ def bundle_of(rotating: Rotating, ages: Iterable[Age], side: Side) -> Bundle:
     return merge(*generations, rotating.foreign.of(side))
 
 
-def foreign_cas(certs: Certs, generations: Iterable[Generation]) -> ForeignCAs:
-    """The CA certificates of deployed bundles that no known generation accounts for."""
+def foreign_cas(
+    certs: Certs, generations: Iterable[Generation], kept: Mapping[int, Certs] = MappingProxyType({})
+) -> ForeignCAs:
+    """The CA certificates of deployed bundles that no known generation accounts for.
+
+    An organisation's CA that signs a later generation stays foreign where its own users needed it before that.
+
+    Args:
+        certs: What is deployed.
+        generations: Every known generation.
+        kept: Generation number to what was deployed with it, as far as that is kept.
+    """
     known = list(generations)
-    return ForeignCAs(
-        server=_unknown(certs.server_chain, known, Side.SERVER), client=_unknown(certs.client_chain, known, Side.CLIENT)
-    )
+    return ForeignCAs(_foreign(certs, known, kept, Side.SERVER), _foreign(certs, known, kept, Side.CLIENT))
 
 
 def foreign_issuers(foreign: ForeignCAs) -> tuple[Certificate, ...]:
@@ -107,6 +116,17 @@ def foreign_issuers(foreign: ForeignCAs) -> tuple[Certificate, ...]:
     authorities = foreign.client.certificates
     above = {ca.issuer for ca in authorities if not ca.is_self_issued}
     return tuple(ca for ca in authorities if ca.subject not in above)
+
+
+def _foreign(certs: Certs, known: Sequence[Generation], kept: Mapping[int, Certs], side: Side) -> Bundle:
+    deployed = certs.chain(side)
+    earlier = (_unknown(held.chain(side), _until(known, number), side) for number, held in kept.items())
+    strangers = merge(_unknown(deployed, known, side), *earlier).fingerprints
+    return Bundle(tuple(one for one in deployed.certificates if one.fingerprint in strangers))
+
+
+def _until(generations: Iterable[Generation], number: int) -> list[Generation]:
+    return [one for one in generations if one.number <= number]
 
 
 def _unknown(deployed: Bundle, generations: Iterable[Generation], side: Side) -> Bundle:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from rechain.refusal import Refusal
+    from rechain.returned import Problem
 
 
 class RechainError(Exception):
@@ -67,6 +68,21 @@ class ProofRefused(InputError):
 
     def __init__(self, where: str, what: str, fix: str, refusals: tuple[Refusal, ...] = ()) -> None:
         self.refusals = refusals
+        super().__init__(where, what, fix)
+
+
+class ImportRefused(InputError):
+    """Certificates of an outside CA can't be used; nothing was changed.
+
+    Args:
+        where: The requests that they were given for.
+        what: The problems, and how many there are.
+        fix: What to do next.
+        problems: All of them.
+    """
+
+    def __init__(self, where: str, what: str, fix: str, problems: tuple[Problem, ...] = ()) -> None:
+        self.problems = problems
         super().__init__(where, what, fix)
 
 

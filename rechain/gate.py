@@ -140,9 +140,13 @@ def clients(fleet: Fleet, leaving: Generation, arriving: Generation, seen: Sessi
     and with none that is left.
     """
     unread = tuple(Waiting(Gate.CLIENTS, None, f"sessions can't be read: {why}") for why in seen.unreadable)
-    managed = [waiting for name in fleet.managed_clients for waiting in _still_used(name, leaving, seen.uses)]
-    external = [waiting for name in fleet.external_clients for waiting in _moved(name, leaving, arriving, seen.uses)]
-    return (*unread, *managed, *external)
+    managed, external = (
+        [name for name in names if not _keeps(name, leaving, arriving)]
+        for names in (fleet.managed_clients, fleet.external_clients)
+    )
+    used = [waiting for name in managed for waiting in _still_used(name, leaving, seen.uses)]
+    unmoved = [waiting for name in external for waiting in _moved(name, leaving, arriving, seen.uses)]
+    return (*unread, *used, *unmoved)
 
 
 def still_closed(waiting: Iterable[Waiting], rotation: Rotation) -> tuple[Waiting, ...]:
@@ -153,6 +157,12 @@ def still_closed(waiting: Iterable[Waiting], rotation: Rotation) -> tuple[Waitin
 def _opens(approval: Approval, waiting: Waiting, rotation: Rotation) -> bool:
     about_it = approval.gate is waiting.gate and approval.generation == rotation.next
     return about_it and approval.client in (None, waiting.client)
+
+
+def _keeps(name: str, leaving: Generation, arriving: Generation) -> bool:
+    """Whether a client has the same certificate in both: an outside CA was asked for some of them only."""
+    old, new = leaving.clients.get(name), arriving.clients.get(name)
+    return old is not None and new is not None and old.leaf == new.leaf
 
 
 def _still_used(name: str, leaving: Generation, uses: Iterable[CertificateUse]) -> list[Waiting]:

@@ -85,8 +85,8 @@ def issue(spec: ChainSpec, number: int, *, now: datetime, keys: Sequence[Private
     supply = iter(_exactly(keys, len(key_types(spec))))
     root = issue_root(spec, number, now=now, key=next(supply))
     authorities = {side: issue_intermediate(spec, side, number, root, now=now, key=next(supply)) for side in Side}
-    servers = _leaves(spec, Side.SERVER, authorities[Side.SERVER], now, supply)
-    clients = _leaves(spec, Side.CLIENT, authorities[Side.CLIENT], now, supply)
+    servers = issue_leaves(spec, Side.SERVER, authorities[Side.SERVER], now=now, keys=supply)
+    clients = issue_leaves(spec, Side.CLIENT, authorities[Side.CLIENT], now=now, keys=supply)
     bundles = {side: Bundle((from_x509(authorities[side].certificate), from_x509(root.certificate))) for side in Side}
     return Issued(
         generation=Generation(
@@ -151,27 +151,27 @@ def issue_leaf(
     builder = _builder(spec.subject.named(name), authority.certificate.subject, key, lifetime)
     builder = _as_leaf(builder, intermediate)
     if side is Side.SERVER:
-        builder = builder.add_extension(_alternative_names(name, spec.servers.get(name, ())), critical=False)
+        builder = builder.add_extension(alternative_names(name, spec.servers.get(name, ())), critical=False)
     return from_x509(_sign(_below(builder, authority), authority.key))
+
+
+def issue_leaves(
+    spec: ChainSpec, side: Side, authority: Authority, *, now: datetime, keys: Iterator[PrivateKey]
+) -> dict[str, tuple[LeafChain, str]]:
+    """Issue every leaf of a side, each with a key of `keys`. Returns name to leaf chain and private key (PEM)."""
+    intermediate = from_x509(authority.certificate)
+    leaves = {}
+    for name in spec.servers if side is Side.SERVER else spec.clients:
+        key = next(keys)
+        leaf = issue_leaf(spec, side, name, authority, now=now, key=key)
+        leaves[name] = (LeafChain(leaf, (intermediate,)), pem(key))
+    return leaves
 
 
 def pem(key: PrivateKey) -> str:
     """A private key as PEM PKCS#8, without a passphrase: vault and file mode protect it."""
     encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     return key.private_bytes(encoding, form, serialization.NoEncryption()).decode("ascii")
-
-
-def _leaves(
-    spec: ChainSpec, side: Side, authority: Authority, now: datetime, supply: Iterator[PrivateKey]
-) -> dict[str, tuple[LeafChain, str]]:
-    """Name to leaf chain and private key, for every leaf of a side."""
-    intermediate = from_x509(authority.certificate)
-    leaves = {}
-    for name in spec.servers if side is Side.SERVER else spec.clients:
-        key = next(supply)
-        leaf = issue_leaf(spec, side, name, authority, now=now, key=key)
-        leaves[name] = (LeafChain(leaf, (intermediate,)), pem(key))
-    return leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +218,20 @@ def _as_leaf(builder: x509.CertificateBuilder, intermediate: IntermediateSpec) -
 
 def _below(builder: x509.CertificateBuilder, issuer: Authority) -> x509.CertificateBuilder:
     """Name the issuer by its key: among CAs with one DN, OpenSSL finds the right one by AKI alone."""
-    ski = issuer.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    return builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ski), critical=False)
+    return builder.add_extension(_key_identifier(issuer.certificate), critical=False)
 
 
-def _alternative_names(name: str, further: Sequence[str]) -> x509.SubjectAlternativeName:
+def _key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """An outside CA may have left the SKI out of an intermediate that it signed for us."""
+    try:
+        ski = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key())  # type: ignore[arg-type]
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ski)
+
+
+def alternative_names(name: str, further: Sequence[str]) -> x509.SubjectAlternativeName:
+    """A server's subject alternative name: its own name, then the further ones, each once."""
     return x509.SubjectAlternativeName(_general_name(each) for each in dict.fromkeys((name, *further)))
 
 

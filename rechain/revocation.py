@@ -57,13 +57,16 @@ def signers(bundle: Bundle, ca_keys: Mapping[str, str]) -> tuple[tuple[Certifica
     )
 
 
-def first_crls(issued: Issued, *, now: datetime, keeps_root_key: bool) -> tuple[Crl, ...]:
+def first_crls(issued: Issued, *, now: datetime, keeps_root_key: bool, known: Collection[Crl] = ()) -> tuple[Crl, ...]:
     """The first, empty lists of a generation's client chain, signed while its CA keys are at hand.
 
-    A root whose key is then discarded can't sign another one: its list lasts as long as the root itself.
+    A root whose key is then discarded can't sign another one: its list lasts as long as the root itself. A CA that is
+    carried over from the present generation has a known list, which names what it revoked: it needs no other one.
     """
     lists = []
     for certificate, authority in signers(issued.generation.client_bundle, issued.ca_keys):
+        if newest(certificate, known):
+            continue
         is_last = certificate.is_self_issued and not keeps_root_key
         until = certificate.not_after if is_last else now + LIFETIME
         lists.append(sign(authority, (), number=1, now=now, until=until))

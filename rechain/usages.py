@@ -52,3 +52,8 @@ def key_usage_names(usage: x509.KeyUsage) -> frozenset[str]:
 def extended_key_usage(names: Collection[str]) -> x509.ExtendedKeyUsage:
     """The extendedKeyUsage extension with the named purposes (RFC 5280 section 4.2.1.12)."""
     return x509.ExtendedKeyUsage(_EXTENDED_KEY_USAGES[name] for name in names)
+
+
+def read_as(name: str) -> str:
+    """How an extended key usage of a spec appears on a certificate that was read: by its name, or by its OID."""
+    return name if name in (SERVER_AUTH, CLIENT_AUTH) else _EXTENDED_KEY_USAGES[name].dotted_string

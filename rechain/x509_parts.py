@@ -34,8 +34,13 @@ def text(name: x509.Name) -> str:
 
 def common_name(name: x509.Name) -> str | None:
     """The subject's CN, the last where there are several; None without one."""
-    values = name.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(values[-1].value) if values else None
+    values = common_names(name)
+    return values[-1] if values else None
+
+
+def common_names(name: x509.Name) -> tuple[str, ...]:
+    """Every CN of a subject, in order."""
+    return tuple(str(attribute.value) for attribute in name.get_attributes_for_oid(NameOID.COMMON_NAME))
 
 
 def alternative_names(extensions: Extensions) -> tuple[str, ...]:

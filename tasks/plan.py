@@ -10,9 +10,11 @@ from rechain.generation import PrivateKeys
 from rechain.phase import Phase, path
 from rechain.plan import Planned, plan
 from rechain.prover import HandshakeJudge, prove
+from rechain.trust_path import outliving
 from tasks.access import leaf_keys
 from tasks.first import refused_first
 from tasks.fleet.openssl import OpensslJudge
+from tasks.next_generation import refuse_outside
 from tasks.plan_notes import about_clients, about_settings
 from tasks.repository.deployment import check_repository
 from tasks.repository.spec_file import read_spec
@@ -34,6 +36,7 @@ def plan_rotation(ref: EnvironmentRef) -> Planned:
         raise refused_first(ref, state.rotation.current)
     keys = {state.current.number: leaf_keys(state, state.current)}
     if state.next is None:
+        refuse_outside(ref, state.rotation)
         state, trial = _with_trial(state)
         start, keys = Phase.ISSUED, {**keys, **trial}
     else:
@@ -63,4 +66,9 @@ def _notes(ref: EnvironmentRef, state: FleetState) -> Iterator[str]:
         f"while overlap or clients is deployed, a roll-out from another state of the repository undoes it: both are "
         f"left only when {state.settings.git.base} holds their files; freeze roll-outs of {ref.environment} meanwhile"
     )
+    if leaves := outliving(state.rotating):
+        yield (
+            f"{len(leaves)} client certificates of generation {state.current.number} have the same CA as the next "
+            f"ones: they log in until {leaves[0].not_after:%Y-%m-%d} unless that CA revokes them"
+        )
     yield from about_clients(state.current, state.rotating.next)

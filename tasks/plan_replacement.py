@@ -17,6 +17,7 @@ from rechain.rotation import replacing
 from tasks.access import leaf_keys
 from tasks.fleet.inventory import read_fleet
 from tasks.fleet.openssl import OpensslJudge
+from tasks.next_generation import refuse_outside
 from tasks.plan_notes import about_clients, about_settings
 from tasks.repository.deployment import check_repository
 from tasks.repository.rotation_yaml import read_rotation
@@ -63,11 +64,13 @@ def plan_downtime(ref: EnvironmentRef) -> Planned:
 def _begin(ref: EnvironmentRef) -> _Replacing:
     rotation = read_rotation(ref.root, ref.environment)
     if rotation.current is None:
+        refuse_outside(ref, rotation)
         return _trial(ref, rotation.last_generation + 1, None)
     state = observe(ref)
     if rotation.is_first:
         return _issued(state, None, state.current)
     if state.next is None:
+        refuse_outside(ref, rotation)
         return _trial(ref, rotation.last_generation + 1, state)
     replacing(rotation)
     return _issued(state, state.certs, state.next)

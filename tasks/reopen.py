@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from rechain.certificate import Certificate
 from rechain.certs import compose
 from rechain.errors import TransitionRefused
 from rechain.phase import Phase
 from rechain.rotation import Rotation, ended
+from rechain.validity import MARGIN
 from tasks.repository.generations import known_generations
 from tasks.repository.rotation_yaml import read_rotation, update_rotation
 from tasks.state import EnvironmentRef, now, observe
 from tasks.step import step
-
-MARGIN = timedelta(days=7)
 
 
 @step("reopen-rotation")

@@ -16,8 +16,8 @@ from rechain.revocation import Revoked
 from rechain.rotation import Rotation
 from tasks.fleet.inventory import read_fleet
 from tasks.repository.certs_yaml import read_certs
-from tasks.repository.generations import known_generations, read_generation
-from tasks.repository.layout import certs_paths
+from tasks.repository.generations import CERTS_FILE, known_generations
+from tasks.repository.layout import certs_paths, generation_folder
 from tasks.repository.revocations import read_known_crls, read_revoked
 from tasks.repository.rotation_yaml import read_rotation
 from tasks.repository.settings import Settings, read_settings
@@ -94,10 +94,11 @@ def observe(ref: EnvironmentRef, further_clients: Collection[str] = ()) -> Fleet
             ref.environment, "has no certificates yet", "make the first ones with `rechain generate` and roll them out"
         )
     certs = read_certs(certs_paths(ref.root, ref.environment)[0])
-    generations = {
-        number: read_generation(ref.root, ref.environment, number)
+    kept = {
+        number: read_certs(generation_folder(ref.root, ref.environment, number) / CERTS_FILE)
         for number in known_generations(ref.root, ref.environment)
     }
+    generations = {number: adopt(held, number) for number, held in kept.items()}
     if rotation.next is not None and rotation.next not in generations:
         raise InputError(
             f"rechain/{ref.environment}/generation-{rotation.next}",
@@ -116,7 +117,7 @@ def observe(ref: EnvironmentRef, further_clients: Collection[str] = ()) -> Fleet
         certs=certs,
         current=current,
         next=upcoming,
-        foreign=foreign_cas(certs, [*generations.values(), current]),
+        foreign=foreign_cas(certs, [*generations.values(), current], kept),
         fleet=fleet,
         revoked=read_revoked(ref.root, ref.environment) if fleet.reads_crls else (),
         crls=read_known_crls(ref.root, ref.environment) if fleet.reads_crls else (),

@@ -9,9 +9,11 @@ from rechain.certificate import Certificate
 from rechain.fleet import Endpoint
 from rechain.gate import Waiting
 from rechain.rotation import Rotation
+from rechain.signing_request import Requests
 from tasks.fleet.wire import WireUnreadable, served
 from tasks.gates import waiting_now
 from tasks.repository.intent import pending
+from tasks.repository.requests import read_requests
 from tasks.repository.rotation_yaml import read_rotation
 from tasks.state import EnvironmentRef, FleetState, observe
 
@@ -46,6 +48,7 @@ class Status:
         observed: What every endpoint serves.
         unfinished: A file change that was cut short; None when there is none.
         outage: Subject and end of the certificate that ends first: waiting longer is an outage. None without any.
+        requests: Signing requests that wait for an outside CA; None when there are none.
     """
 
     environment: str
@@ -54,19 +57,21 @@ class Status:
     observed: tuple[Seen, ...]
     unfinished: str | None
     outage: tuple[str, str] | None
+    requests: Requests | None
 
 
 def status(ref: EnvironmentRef) -> Status:
     """Look at an environment. Changes nothing; unreachable endpoints are part of the answer."""
     rotation = read_rotation(ref.root, ref.environment)
-    unfinished = pending(ref.root, ref.environment)
+    unfinished, requests = pending(ref.root, ref.environment), read_requests(ref.root, ref.environment)
     if rotation.current is None:
-        return Status(ref.environment, rotation, (), (), unfinished, None)
+        return Status(ref.environment, rotation, (), (), unfinished, None, requests)
     state = observe(ref)
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(waiting_now, state)
         observed = tuple(pool.map(lambda endpoint: _look(state, endpoint), state.fleet.endpoints()))
-        return Status(ref.environment, rotation, waiting.result(), observed, unfinished, _outage(state))
+        outage = _outage(state)
+        return Status(ref.environment, rotation, waiting.result(), observed, unfinished, outage, requests)
 
 
 def _look(state: FleetState, endpoint: Endpoint) -> Seen:

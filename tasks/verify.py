@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rechain.certs import compose
 from rechain.errors import VerificationFailed
@@ -12,11 +12,12 @@ from rechain.fleet import Endpoint, ServiceKind
 from rechain.generation import Generation
 from rechain.login import FAILED, Login, Refusal, Verdict
 from rechain.phase import Phase
+from rechain.trust_path import outliving, still_trusted
 from tasks.access import accepted_generations, leaf_keys, trusted_by_clients
 from tasks.fleet.credentials import credentials, material
 from tasks.fleet.login import LoginRequest, log_in_all, served_fingerprint
 from tasks.state import EnvironmentRef, FleetState, observe
-from tasks.step import step
+from tasks.step import progress, step
 
 _LOGIN_KINDS = (ServiceKind.POSTGRESQL, ServiceKind.PGBOUNCER)
 _WIRE_TIMEOUT_S = 5.0
@@ -83,21 +84,31 @@ def verify_phase(ref: EnvironmentRef, phase: Phase, *, tries_revoked: bool = Fal
 
 
 def retired_logins(ref: EnvironmentRef) -> tuple[Login, ...]:
-    """Log in with the generation that is being retired, trusting the servers as they are after it."""
+    """Log in with the generation that is being retired, trusting the servers as they are after it.
+
+    Leaves whose CA stays trusted are left out: that they log in is no question.
+    """
     state = observe(ref)
-    return _log_in(state, Phase.RETIRED, (state.rotating.current,))
+    trusted = still_trusted(state.rotating)
+    clients = {name: chain for name, chain in state.current.clients.items() if name not in trusted}
+    return _log_in(state, Phase.RETIRED, (replace(state.current, clients=clients),))
 
 
 @step("refuse-retired")
-def refuse_retired(ref: EnvironmentRef, before: tuple[Login, ...]) -> bool:
+def refuse_retired(ref: EnvironmentRef, before: tuple[Login, ...]) -> bool | None:
     """The negative check: what logged in just before `retired` is refused now, for its CA and nothing else.
 
     Returns:
-        True when every such login is refused; there is at least one.
+        True when every such login is refused; there is at least one. None where the next generation has the same CA,
+        so that nothing can be refused.
 
     Raises:
         VerificationFailed: Retired material still logs in, or is refused for another reason.
     """
+    state = observe(ref)
+    _warn_of_outliving(state)
+    if len(still_trusted(state.rotating)) == len(state.current.clients):
+        return None
     accepted = {(login.endpoint, login.client) for login in before if login.verdict not in FAILED}
     after = [login for login in retired_logins(ref) if login.verdict is not Verdict.NOT_TESTED]
     wrong = [login for login in after if login.refusal is not Refusal.UNKNOWN_CLIENT_CA]
@@ -108,6 +119,17 @@ def refuse_retired(ref: EnvironmentRef, before: tuple[Login, ...]) -> bool:
             "is its CA kept as a foreign one? see `rechain plan`",
         )
     return bool(after) and accepted <= {(login.endpoint, login.client) for login in after}
+
+
+def _warn_of_outliving(state: FleetState) -> None:
+    leaves = outliving(state.rotating)
+    if leaves:
+        progress.warning(
+            "%s certificates of generation %s log in until %s unless their CA revokes them: it stays trusted",
+            len(leaves),
+            state.current.number,
+            f"{leaves[0].not_after:%Y-%m-%d}",
+        )
 
 
 def _log_in(

@@ -17,6 +17,7 @@ from tasks.repository.generations import (
     ca_keys_text,
     has_ca_keys,
     meta_text,
+    outside_sides,
     read_ca_keys,
     replace_files,
 )
@@ -50,7 +51,7 @@ def extend_generation(
         texts[CA_VAULT_FILE] = encrypt(ca_keys_text({**known, **added.ca_keys}), vault_id=CA_VAULT_ID)
     texts[CERTS_FILE] = _certs_text(folder / CERTS_FILE, added)
     if spec_digest is not None:
-        texts[META_FILE] = meta_text(spec_digest)
+        texts[META_FILE] = meta_text(spec_digest, outside_sides(root, environment, number))
     replace_files(root, environment, number, texts)
 
 

@@ -6,13 +6,13 @@
 | certs.vault.yml | the leaves' private keys, an ordinary vault; gone once the generation is retired |
 | ca.vault.yml | the CA keys, under vault id `rechain-ca`; absent when they are discarded or unknown |
 | crl.pem | the newest revocation lists of its CAs above clients; absent when their keys are unknown |
-| generation.yml | the digest of the chain spec that it was issued from; absent when it was adopted |
+| generation.yml | digest of the chain spec that it was issued from; sides that an outside CA signed; not when adopted |
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ import yaml
 from rechain.certs import Certs, adopt
 from rechain.crl import Crl
 from rechain.errors import RepositoryError
-from rechain.generation import Generation, PrivateKeys
+from rechain.generation import Generation, PrivateKeys, Side
 from rechain.issue import Issued
 from tasks.repository.certs_yaml import read_certs, read_keys, render_certs, render_keys
 from tasks.repository.files import parse_yaml, read_text, remove_empty, rename_durably, sync_folder, write_durably
@@ -47,6 +47,7 @@ def write_generation(
     *,
     keep_ca_keys: bool,
     crls: Sequence[Crl] = (),
+    outside: Collection[Side] = (),
 ) -> None:
     """Write a generation's folder, whole or not at all.
 
@@ -60,11 +61,12 @@ def write_generation(
         spec_digest: Digest of the chain spec, to find out later whether it changed.
         keep_ca_keys: Whether the CA keys are kept, in a vault of their own.
         crls: The first revocation lists of its CAs above clients.
+        outside: The sides that an outside CA signed.
 
     Raises:
         RepositoryError: rotation.yml names that generation already, or the vault password is missing.
     """
-    texts = _texts(issued, spec_digest, crls, keep_ca_keys=keep_ca_keys)
+    texts = _texts(issued, meta_text(spec_digest, outside), crls, keep_ca_keys=keep_ca_keys)
     with locked(root, environment):
         _refuse_known(root, environment, issued.generation.number)
         _put(root, environment, issued.generation.number, texts)
@@ -158,7 +160,11 @@ def read_ca_keys(root: Path, environment: str, number: int) -> Mapping[str, str]
     Raises:
         RepositoryError: They are not kept, or the vault can't be opened.
     """
-    path = generation_folder(root, environment, number) / CA_VAULT_FILE
+    return parse_ca_keys(generation_folder(root, environment, number) / CA_VAULT_FILE)
+
+
+def parse_ca_keys(path: Path) -> Mapping[str, str]:
+    """Decrypt a vault of CA keys; raises as `read_ca_keys` does."""
     document = parse_yaml(read_vault(path), str(path))
     keys = document.get("ca_keys") if isinstance(document, dict) else None
     if not isinstance(keys, dict):
@@ -172,11 +178,24 @@ def spec_digest(root: Path, environment: str, number: int) -> str | None:
     Raises:
         RepositoryError: generation.yml is unreadable.
     """
+    digest = _meta(root, environment, number).get("spec_digest")
+    return None if digest is None else str(digest)
+
+
+def outside_sides(root: Path, environment: str, number: int) -> tuple[Side, ...]:
+    """The sides of a generation that an outside CA signed.
+
+    Raises:
+        RepositoryError: generation.yml is unreadable.
+    """
+    recorded = _meta(root, environment, number).get("outside")
+    return tuple(side for side in Side if isinstance(recorded, list) and side.value in recorded)
+
+
+def _meta(root: Path, environment: str, number: int) -> Mapping[str, object]:
     path = generation_folder(root, environment, number) / META_FILE
-    if not path.exists():
-        return None
-    document = parse_yaml(read_text(path), str(path))
-    return str(document["spec_digest"]) if isinstance(document, dict) and "spec_digest" in document else None
+    document = parse_yaml(read_text(path), str(path)) if path.exists() else None
+    return document if isinstance(document, dict) else {}
 
 
 def delete_generation(root: Path, environment: str, number: int) -> None:
@@ -195,16 +214,16 @@ def delete_private_keys(root: Path, environment: str, number: int) -> None:
             sync_folder(folder)
 
 
-def _texts(issued: Issued, spec_digest: str, crls: Sequence[Crl], *, keep_ca_keys: bool) -> dict[str, str]:
+def _texts(issued: Issued, meta: str, crls: Sequence[Crl], *, keep_ca_keys: bool) -> dict[str, str]:
     generation = issued.generation
     certs = Certs(generation.server_bundle, generation.client_bundle, generation.servers, generation.clients)
     plain = {VAULT_FILE: partial(encrypt, render_keys("", issued.keys))}
-    if keep_ca_keys:
+    if keep_ca_keys and issued.ca_keys:
         plain[CA_VAULT_FILE] = partial(encrypt, ca_keys_text(issued.ca_keys), vault_id=CA_VAULT_ID)
     with ThreadPoolExecutor() as pool:  # a second of ansible-vault each
         vaults = dict(zip(plain, pool.map(lambda seal: seal(), plain.values()), strict=True))
     lists = {CRL_FILE: "".join(crl.pem for crl in crls)} if crls else {}
-    return {CERTS_FILE: render_certs("", certs), META_FILE: meta_text(spec_digest), **lists, **vaults}
+    return {CERTS_FILE: render_certs("", certs), META_FILE: meta, **lists, **vaults}
 
 
 def ca_keys_text(keys: Mapping[str, str]) -> str:
@@ -212,9 +231,10 @@ def ca_keys_text(keys: Mapping[str, str]) -> str:
     return yaml.safe_dump({"ca_keys": dict(keys)}, default_style="|")
 
 
-def meta_text(digest: str) -> str:
+def meta_text(digest: str, outside: Collection[Side] = ()) -> str:
     """What generation.yml holds."""
-    return yaml.safe_dump({"schema": 1, "spec_digest": digest})
+    recorded = {"outside": [side.value for side in Side if side in outside]} if outside else {}
+    return yaml.safe_dump({"schema": 1, "spec_digest": digest, **recorded})
 
 
 def _refuse_known(root: Path, environment: str, number: int) -> None:

@@ -59,3 +59,8 @@ def staged_folder(root: Path, environment: str) -> Path:
 def generation_folder(root: Path, environment: str, number: int) -> Path:
     """One generation's leaves, bundles and vaults."""
     return state_folder(root, environment) / f"generation-{number}"
+
+
+def requests_folder(root: Path, environment: str) -> Path:
+    """Signing requests that wait for an outside CA, and their vaulted keys."""
+    return state_folder(root, environment) / "requests"

@@ -25,6 +25,7 @@ from lab.environment import CLIENTS, ENVIRONMENT, EXTERNAL, SERVERS
 from lab.fleet import Lab
 from tests.inventories import set_reload
 from tests.needles import Needles, keys_in, lines, secret
+from tests.outside_ca import OutsideCa
 from tests.places import (
     KEY_DIRECTORIES,
     MEMORY,
@@ -93,6 +94,7 @@ def test_no_key_is_found_anywhere(new_desk: Callable[..., Desk], tmp_path: Path)
     with _planted_meanwhile(scene):
         with Watch(started, (scene.home,)) as watch:
             keys = _vaulted(lab)
+            keys |= _from_outside(scene, tmp_path)
             scene.run("generate", ENVIRONMENT)
             scene.run("refresh", ENVIRONMENT, "--yes", "--until", "overlap")
             scene.run("verify", ENVIRONMENT)
@@ -105,6 +107,19 @@ def test_no_key_is_found_anywhere(new_desk: Callable[..., Desk], tmp_path: Path)
         found = {place: _search(needles, contents) for place, contents in _places(scene, watch, started).items()}
     assert found == {place: {_DECOY} for place in found}
     _require_closed_directories(watch, needles)
+
+
+def _from_outside(scene: Scene, home: Path) -> dict[str, str]:
+    """Keys for an outside CA: made, used to judge what came back, and dropped again, with those of our own side."""
+    authority, requests = OutsideCa.root(home / "ca"), scene.lab.repository.root / "rechain" / ENVIRONMENT / "requests"
+    scene.run("csr", ENVIRONMENT, "--side", "server")
+    returned = authority.sign_all(requests.glob("*.csr"), home / "returned.pem")
+    keys = _vaulted(scene.lab)
+    scene.run("import", ENVIRONMENT, str(requests / "request.yml"), expect=2)
+    scene.run("import", ENVIRONMENT, str(returned), str(authority.certificate))
+    keys |= {f"imported {name}": key for name, key in _vaulted(scene.lab).items()}
+    scene.run("rollback", ENVIRONMENT, "--yes")
+    return keys
 
 
 def _scene(desk: Desk, tmp_path: Path) -> Scene:
@@ -224,7 +239,7 @@ def _search(needles: Needles, contents: Iterable[Content]) -> set[str]:
 def _require_closed_directories(watch: Watch, needles: Needles) -> None:
     """Keys in use were seen in memory, of both generations, in directories of mode 0700 which are gone."""
     seen = {(where, name) for where, content in watch.in_use() for name in needles.find(content)}
-    assert {name.split("/")[0] for _, name in seen} >= {"generation-1", "generation-2"}
+    assert {name.split("/")[0] for _, name in seen} >= {"generation-1", "generation-3"}  # 2 came from outside
     directories = {Path(*Path(where).parts[:4]) for where, _ in seen}
     assert {watch.modes[str(directory)] for directory in directories} == {0o700}
     assert all(directory.match(KEY_DIRECTORIES) for directory in directories)

@@ -26,9 +26,11 @@ CALLS: Mapping[str, tuple[str, ...]] = {
     "approve": ("ENV", "clients", *_REASON),
     "config add-client": ("ENV", "etl"),
     "config add-server": ("ENV", "pg3"),
+    "csr": ("ENV",),
     "deliver": ("ENV", "applicatie"),
     "demo": (),
     "generate": ("ENV",),
+    "import": ("ENV", "FILE"),
     "lint": ("FILE",),
     "plan": ("ENV",),
     "refresh": ("ENV", "--yes"),
@@ -63,6 +65,10 @@ WRONG: Mapping[str, tuple[tuple[tuple[str, ...], str], ...]] = {
         (("ENV", "pg3", "300.0.0.1"), "looks like an IPv4 address"),
         (("ENV", "pg 3"), "neither a DNS name nor an IP address"),
     ),
+    "csr": (
+        (("ENV", "--side", "middle"), "middle"),
+        (("ENV", "--name", "pg9"), "has no server or client 'pg9'"),
+    ),
     "deliver": (
         (("ENV",), "--client"),
         (("ENV", "nobody"), "nobody"),
@@ -80,6 +86,7 @@ WRONG: Mapping[str, tuple[tuple[tuple[str, ...], str], ...]] = {
         (("../acc",), "../acc"),
         (("",), "''"),
     ),
+    "import": ((("ENV",), "got no file"), (("ENV", "FILE"), "no requests wait")),
     "lint": ((("--format", "nonsense"), "nonsense"), ((), "got no file")),
     "plan": ((("ENV", "--strategy", "nonsense"), "nonsense"),),
     "refresh": (

@@ -88,6 +88,17 @@ def test_issued_and_retired_are_one_generation_each(current: Chain, following: C
     assert compose(rotating, Phase.RETIRED) == _certs(following)
 
 
+def test_a_foreign_ca_that_comes_to_sign_a_generation_stays_foreign(current: Chain, following: Chain) -> None:
+    """Its own users log in under it still: it is not dropped with that generation, nor on the way back from it."""
+    theirs = following.generation.client_bundle
+    before = Certs(current.generation.server_bundle, merge(current.generation.client_bundle, theirs), {}, {})
+    both = [current.generation, following.generation]
+    assert foreign_cas(before, both).client.certificates == ()
+    assert foreign_cas(before, both, {1: before}) == ForeignCAs(client=theirs)
+    ours = Certs(current.generation.server_bundle, current.generation.client_bundle, {}, {})
+    assert foreign_cas(before, both, {1: ours, 2: before}) == ForeignCAs()
+
+
 def test_foreign_is_what_no_generation_accounts_for(current: Chain, following: Chain) -> None:
     """Each side's bundle is asked for itself; CAs of either generation are known, others are not."""
     theirs = _foreign()

@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from rechain.gate import base_branch, gates_out_of, still_closed
+from rechain.gate import CertificateUse, SessionEvidence, base_branch, clients, gates_out_of, still_closed
 from rechain.phase import Phase
 from rechain.rotation import Approval, Gate, Rotation
+from tests.chains import make_chain
+from tests.fleets import make_fleet
 
 _NOW = datetime(2030, 1, 1, tzinfo=UTC)
 _HALF_WAY = Rotation(current=1, phase=Phase.OVERLAP, next=2, last_generation=2)
@@ -44,3 +46,17 @@ def test_only_gates_that_can_wait_lead_out_of_a_phase() -> None:
     assert Gate.CLIENTS not in gates_out_of(Phase.SERVERS)
     assert Gate.EXTERNAL_TRUST not in gates_out_of(Phase.CLIENTS)
     assert gates_out_of(Phase.OVERLAP) == frozenset(Gate)
+
+
+def test_a_client_that_keeps_its_certificate_has_nothing_to_move_to() -> None:
+    """An outside CA was asked for some clients only: the sessions of the others, and their silence, shut no gate."""
+    fleet = make_fleet({"pg1": ["managed", "moving"]}, external=["batch"])
+    leaving = make_chain(1, ["pg1"], ["managed", "moving", "batch"]).generation
+    fresh = make_chain(2, ["pg1"], ["moving"]).generation.clients
+    arriving = replace(leaving, number=2, clients={**leaving.clients, **fresh})
+    uses = tuple(
+        CertificateUse("pg1:5432", name, "192.0.2.9", leaving.clients[name].leaf.serial)
+        for name in ("managed", "moving")
+    )
+    waiting = clients(fleet, leaving, arriving, SessionEvidence(uses))
+    assert [one.client for one in waiting] == ["moving"]

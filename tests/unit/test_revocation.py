@@ -17,7 +17,7 @@ from rechain.errors import PemError
 from rechain.generation import Side
 from rechain.issue import Issued, issue, key_types
 from rechain.phase import Phase
-from rechain.revocation import LIFETIME, MARGIN, Revoked, due, leaves_of, renewed, sign, signers
+from rechain.revocation import LIFETIME, MARGIN, Revoked, due, first_crls, leaves_of, renewed, sign, signers
 from tests.specs import PGVILLAGE, parse
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -65,6 +65,17 @@ def test_a_list_of_another_key_under_the_same_name_does_not_count() -> None:
     namesake = _issue(1)
     assert newest(CURRENT.generation.client_bundle.certificates[0], _lists(namesake)) is None
     assert crls_of(CURRENT.generation.client_bundle, _lists(namesake)) == ()
+
+
+def test_a_ca_that_is_carried_over_keeps_the_list_that_names_what_it_revoked() -> None:
+    """An empty one beside it would be newer, and let everybody in again; a CA without any gets its first."""
+    revoked = _revoked(CURRENT)
+    known = renewed(CURRENT.generation.client_bundle, CURRENT.ca_keys, (), revoked, NOW - timedelta(days=1))
+    first = first_crls(CURRENT, now=NOW, keeps_root_key=True, known=known)
+    kept = newest(INTERMEDIATE, (*known, *first))
+    assert kept is not None
+    assert {one.serial for one in revoked} <= kept.serials
+    assert len(first_crls(NEXT, now=NOW, keeps_root_key=True, known=known)) == 2
 
 
 def test_nothing_is_signed_while_every_list_holds() -> None:

@@ -1,0 +1,100 @@
+"""Put a next generation in its place, whoever signed it; and refuse to issue what is an outside CA's to sign."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from rechain.errors import ClaimRefused, InputError
+from rechain.generation import Side
+from rechain.issue import ROOT, Issued
+from rechain.phase import Phase
+from rechain.revocation import first_crls
+from rechain.rotation import Rotation
+from tasks.repository.generations import adopt_environment, outside_sides, snapshot, write_generation
+from tasks.repository.requests import read_requests
+from tasks.repository.revocations import read_known_crls
+from tasks.repository.rotation_yaml import update_rotation
+from tasks.repository.settings import read_settings
+from tasks.state import EnvironmentRef, now
+
+
+def refuse_outside(ref: EnvironmentRef, rotation: Rotation, *, own_ca: bool = False) -> None:
+    """Refuse to let our own CA issue a generation that an outside CA is to sign.
+
+    Args:
+        ref: Which environment.
+        rotation: Where its rotation stands.
+        own_ca: Whether our own CA is to take over from an outside one.
+
+    Raises:
+        InputError: Requests wait, or the present chain comes from outside.
+    """
+    environment, requests = ref.environment, read_requests(ref.root, ref.environment)
+    if requests is not None:
+        raise InputError(
+            f"rechain/{environment}/requests",
+            f"{len(requests.public_keys)} requests wait for an outside CA since {requests.made_at:%Y-%m-%d}",
+            f"give it what came back: `rechain import {environment} FILE…`, or drop them: "
+            f"`rechain csr {environment} --discard`",
+        )
+    sides = outside_sides(ref.root, environment, rotation.current) if rotation.current else ()
+    if sides and not own_ca:
+        option = f" --side {sides[0]}" if len(sides) == 1 else ""
+        raise InputError(
+            environment,
+            f"an outside CA signed the present {' and '.join(sides)} chain",
+            f"ask it for the next one: `rechain csr {environment}{option}`, or let our own CA take over: "
+            f"`rechain generate {environment} --own-ca`",
+        )
+
+
+def keep_current(ref: EnvironmentRef, rotation: Rotation) -> None:
+    """Keep the current generation's files byte for byte, so that a rollback restores them. Idempotent."""
+    if rotation.last_generation <= 1 and rotation.reached_at is None:
+        adopt_environment(ref.root, ref.environment)
+    if rotation.current is not None:
+        snapshot(ref.root, ref.environment, rotation.current)
+
+
+def write_next(ref: EnvironmentRef, issued: Issued, spec_digest: str, outside: Collection[Side] = ()) -> None:
+    """Write a generation with its first revocation lists, and those of its CA keys that are to be kept.
+
+    Side effect: `rechain/ENV/generation-N`, by one rename.
+
+    Args:
+        ref: Which environment.
+        issued: The generation and its keys.
+        spec_digest: Digest of the chain spec.
+        outside: The sides that an outside CA signed.
+    """
+    ca_keys = read_settings(ref.root).ca_keys
+    keeps_root = ca_keys == "keep"
+    kept = {name: key for name, key in issued.ca_keys.items() if keeps_root or name != ROOT}
+    known = read_known_crls(ref.root, ref.environment)
+    write_generation(
+        ref.root,
+        ref.environment,
+        replace(issued, ca_keys=kept),
+        spec_digest,
+        keep_ca_keys=ca_keys != "discard",
+        crls=first_crls(issued, now=now(), keeps_root_key=keeps_root, known=known),
+        outside=outside,
+    )
+
+
+def record_next(ref: EnvironmentRef, number: int) -> None:
+    """Record a generation whose folder is written as the next one: phase `issued`.
+
+    Raises:
+        ClaimRefused: The environment was moved meanwhile.
+    """
+
+    def record(stored: Rotation) -> Rotation:
+        if stored.next is not None or stored.last_generation >= number:
+            raise ClaimRefused(
+                ref.environment, "was moved while its next generation was issued", "look at `rechain status`"
+            )
+        return replace(stored, phase=Phase.ISSUED, next=number, last_generation=number, approvals=(), reached_at=now())
+
+    update_rotation(ref.root, ref.environment, record)

@@ -1,0 +1,86 @@
+"""Servers that read revocation lists, and a next generation whose client CA is somebody else's."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rechain.errors import InputError
+from rechain.issue import Authority
+from rechain.phase import Phase, path
+from rechain.revocation import sign
+from tasks.import_certificates import import_certificates
+from tasks.renew_crls import renew_crls, require_crls, take_crls
+from tasks.repository.revocations import keep_other_crls
+from tasks.request_certificates import Asked, request_certificates
+from tasks.state import EnvironmentRef, observe
+from tests.environments import Environment
+from tests.outside_ca import OutsideCa
+
+_SPEC = """\
+key: ecdsa-p256
+intermediates:
+  - {name: server, servers: {pg1: null, pg2: null}}
+  - {name: client, clients: [postgres, applicatie]}
+"""
+_PHASES = (Phase.ISSUED, *path(Phase.ISSUED, Phase.RETIRED))
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> OutsideCa:
+    """A root and the CA below it that issues."""
+    return OutsideCa.root(tmp_path / "root").below(tmp_path / "issuing")
+
+
+@pytest.fixture
+def ref(environment: Environment, authority: OutsideCa, tmp_path: Path) -> EnvironmentRef:
+    """An environment of which our own generation is at rest and the outside CA's is issued; no server reads lists."""
+    config = environment.root / "config" / "chainsmith_acc.yml"
+    config.parent.mkdir()
+    config.write_text(_SPEC)
+    ref = EnvironmentRef(environment.root, environment.name)
+    folder = request_certificates.fn(ref, Asked()).folder
+    returned = authority.sign_all(sorted(folder.glob("*.csr")), tmp_path / "returned.pem")
+    import_certificates.fn(ref, (returned, *authority.chain))
+    return ref
+
+
+def _read_lists(environment: Environment) -> None:
+    hosts = environment.folder / "hosts"
+    inventory = yaml.safe_load(hosts.read_text())
+    for variables in inventory["all"]["children"]["pgnodes"]["hosts"].values():
+        variables["rechain_services"] = [{"kind": "postgresql", "crl": "root.crl"}]
+    hosts.write_text(yaml.safe_dump(inventory))
+
+
+def _present_lists(environment: Environment) -> None:
+    """The lists of the present CAs, from whoever has their keys."""
+    now = datetime.now(UTC)
+    pairs = (environment.chain.root, environment.chain.client_ca)
+    signers = [Authority(one.x509, one.key) for one in pairs]
+    until = now + timedelta(days=90)
+    lists = [sign(one, (), number=1, now=now, until=until) for one in signers]
+    keep_other_crls(environment.root, environment.name, lists)
+
+
+def test_each_ca_of_an_imported_client_chain_must_give_its_list_before_anything_moves(
+    ref: EnvironmentRef, environment: Environment, authority: OutsideCa
+) -> None:
+    """What is deployed needs none of them yet; the next phase does, the root's own list too."""
+    require_crls(observe(ref), _PHASES)  # where no server reads lists, none is missed
+    _read_lists(environment)
+    _present_lists(environment)
+    require_crls(observe(ref))
+    root = authority.above
+    assert root is not None
+    for one in (authority, root):
+        with pytest.raises(InputError, match="there is no revocation list") as told:
+            require_crls(observe(ref), _PHASES)
+        assert "CN=Overheid" in told.value.what
+        assert "--crl FILE" in told.value.fix
+        take_crls(ref, [one.revocation_list()])
+    require_crls(observe(ref), _PHASES)
+    assert renew_crls.fn(ref) == ()
