@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from rechain.certificate import Bundle, Certificate
 from rechain.crl import Crl, from_x509, newest
 from rechain.generation import Generation
-from rechain.issue import Authority, Issued
+from rechain.issue import Authority
 from rechain.x509_parts import public_key_digest
 
 LIFETIME = timedelta(days=90)
@@ -57,18 +57,30 @@ def signers(bundle: Bundle, ca_keys: Mapping[str, str]) -> tuple[tuple[Certifica
     )
 
 
-def first_crls(issued: Issued, *, now: datetime, keeps_root_key: bool, known: Collection[Crl] = ()) -> tuple[Crl, ...]:
-    """The first, empty lists of a generation's client chain, signed while its CA keys are at hand.
+def first_crls(
+    bundle: Bundle,
+    ca_keys: Mapping[str, str],
+    *,
+    now: datetime,
+    kept: Mapping[str, str],
+    known: Collection[Crl] = (),
+) -> tuple[Crl, ...]:
+    """The first, empty lists of a client chain, signed while its CA keys are at hand.
 
-    A root whose key is then discarded can't sign another one: its list lasts as long as the root itself. A CA that is
-    carried over from the present generation has a known list, which names what it revoked: it needs no other one.
+    Args:
+        bundle: The CAs of the chain.
+        ca_keys: Their keys.
+        now: Aware UTC instant.
+        kept: Those of the keys that are kept. A CA whose key is discarded can't sign another list: this one lasts as
+            long as the CA itself.
+        known: Lists that exist. A CA that is carried over from the present generation needs no other one: its own
+            names what it revoked.
     """
-    lists = []
-    for certificate, authority in signers(issued.generation.client_bundle, issued.ca_keys):
+    lists, renewing = [], {certificate.fingerprint for certificate, _ in signers(bundle, kept)}
+    for certificate, authority in signers(bundle, ca_keys):
         if newest(certificate, known):
             continue
-        is_last = certificate.is_self_issued and not keeps_root_key
-        until = certificate.not_after if is_last else now + LIFETIME
+        until = now + LIFETIME if certificate.fingerprint in renewing else certificate.not_after
         lists.append(sign(authority, (), number=1, now=now, until=until))
     return tuple(lists)
 

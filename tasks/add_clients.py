@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from rechain.addition import Added
 from rechain.certificate import Bundle
+from rechain.crl import crls_of
 from rechain.errors import InputError
 from rechain.generation import Generation, PrivateKeys
 from rechain.phase import material
+from rechain.revocation import first_crls
 from rechain.rotation import Claim
 from rechain.spec import ChainSpec, digest
 from tasks.access import deployed_phase, leaf_keys
 from tasks.new_clients import deployed_with_clients, is_kept, issue_in_memory, refuse_moving, wanted_names
+from tasks.next_generation import kept_ca_keys
 from tasks.repository.additions import extend_generation
 from tasks.repository.certs_yaml import read_keys, render_certs, render_keys
 from tasks.repository.claim import refuse_lost
@@ -20,9 +25,10 @@ from tasks.repository.generations import snapshot
 from tasks.repository.intent import deploy_files
 from tasks.repository.layout import certs_paths
 from tasks.repository.lock import issuing
+from tasks.repository.revocations import keep_generation_crls, read_known_crls
 from tasks.repository.spec_file import read_spec, spec_path
 from tasks.repository.vault import encrypt, read_vault
-from tasks.state import EnvironmentRef, FleetState, observe
+from tasks.state import EnvironmentRef, FleetState, now, observe
 from tasks.step import progress, step
 
 
@@ -104,9 +110,21 @@ def _extend(
             "the servers' bundle",
             number,
         )
-    keep = state.settings.ca_keys == "keep"
-    extend_generation(ref.root, ref.environment, made.added, noted, keep_ca_keys=keep)
+    kept = kept_ca_keys(made.added.ca_keys, state.settings.ca_keys)
+    _keep_first_crls(state, made.added, kept)
+    extend_generation(ref.root, ref.environment, replace(made.added, ca_keys=kept), noted)
     return made.proof.bundle
+
+
+def _keep_first_crls(state: FleetState, added: Added, kept: Mapping[str, str]) -> None:
+    """The lists of a further client chain, before anything names it: its keys may be discarded."""
+    if not added.ca_keys:
+        return
+    ref, generation = state.ref, added.generation
+    known = read_known_crls(ref.root, ref.environment)
+    new = first_crls(generation.client_bundle, added.ca_keys, now=now(), kept=kept, known=known)
+    own = crls_of(generation.client_bundle, (*known, *new))
+    keep_generation_crls(ref.root, ref.environment, generation.number, own)
 
 
 def _vault_text(state: FleetState, vault: Path, ciphertext: str) -> str:

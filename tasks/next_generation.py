@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
+from rechain.addition import ROOT as CLIENT_ROOT
 from rechain.errors import ClaimRefused, InputError
 from rechain.generation import Side
 from rechain.issue import ROOT, Issued
@@ -68,19 +69,28 @@ def write_next(ref: EnvironmentRef, issued: Issued, spec_digest: str, outside: C
         spec_digest: Digest of the chain spec.
         outside: The sides that an outside CA signed.
     """
-    ca_keys = read_settings(ref.root).ca_keys
-    keeps_root = ca_keys == "keep"
-    kept = {name: key for name, key in issued.ca_keys.items() if keeps_root or name != ROOT}
-    known = read_known_crls(ref.root, ref.environment)
+    kept = kept_ca_keys(issued.ca_keys, read_settings(ref.root).ca_keys)
+    ours, known = issued.generation.client_bundle, read_known_crls(ref.root, ref.environment)
     write_generation(
         ref.root,
         ref.environment,
         replace(issued, ca_keys=kept),
         spec_digest,
-        keep_ca_keys=ca_keys != "discard",
-        crls=first_crls(issued, now=now(), keeps_root_key=keeps_root, known=known),
+        keep_ca_keys=bool(kept),
+        crls=first_crls(ours, issued.ca_keys, now=now(), kept=kept, known=known),
         outside=outside,
     )
+
+
+def kept_ca_keys(ca_keys: Mapping[str, str], setting: str) -> Mapping[str, str]:
+    """Those of new CA keys that the setting `ca_keys` of rechain.yml lets live on."""
+    match setting:
+        case "discard":
+            return {}
+        case "discard-root":
+            return {name: key for name, key in ca_keys.items() if name not in (ROOT, CLIENT_ROOT)}
+        case _:
+            return ca_keys
 
 
 def record_next(ref: EnvironmentRef, number: int) -> None:

@@ -32,4 +32,9 @@ def issue_trial(spec: ChainSpec, number: int, fleet: Fleet) -> Trial:
         fleet: Tells whether servers read revocation lists.
     """
     issued = issue(spec, number, now=now(), keys=generate_keys(key_types(spec)))
-    return Trial(issued, first_crls(issued, now=now(), keeps_root_key=True) if fleet.reads_crls else ())
+    return Trial(
+        issued,
+        first_crls(issued.generation.client_bundle, issued.ca_keys, now=now(), kept=issued.ca_keys)
+        if fleet.reads_crls
+        else (),
+    )

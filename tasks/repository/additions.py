@@ -25,9 +25,7 @@ from tasks.repository.layout import generation_folder
 from tasks.repository.vault import CA_VAULT_ID, encrypt, read_vault
 
 
-def extend_generation(
-    root: Path, environment: str, added: Added, spec_digest: str | None, *, keep_ca_keys: bool
-) -> None:
+def extend_generation(root: Path, environment: str, added: Added, spec_digest: str | None) -> None:
     """Put new clients into a generation's folder; what is in it stays as it is.
 
     Side effect: keys first, then certs.yml, each by rename: a run that dies in between leaves keys that nothing
@@ -36,9 +34,8 @@ def extend_generation(
     Args:
         root: The environment repository.
         environment: Name of the environment.
-        added: The generation with the new clients, and their keys.
+        added: The generation with the new clients, their keys, and the CA keys that are to be kept.
         spec_digest: New digest of the chain spec; None keeps what is recorded.
-        keep_ca_keys: Whether the keys of a further client chain are kept.
 
     Raises:
         RepositoryError: The folder is missing, or a vault can't be opened.
@@ -46,7 +43,7 @@ def extend_generation(
     number = added.generation.number
     folder = generation_folder(root, environment, number)
     texts = {VAULT_FILE: encrypt(render_keys(read_vault(folder / VAULT_FILE), added.keys))}
-    if added.ca_keys and keep_ca_keys:
+    if added.ca_keys:
         known = read_ca_keys(root, environment, number) if has_ca_keys(root, environment, number) else {}
         texts[CA_VAULT_FILE] = encrypt(ca_keys_text({**known, **added.ca_keys}), vault_id=CA_VAULT_ID)
     texts[CERTS_FILE] = _certs_text(folder / CERTS_FILE, added)

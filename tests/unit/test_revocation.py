@@ -32,6 +32,11 @@ CURRENT, NEXT = _issue(1), _issue(2)
 INTERMEDIATE, ROOT = CURRENT.generation.client_bundle.certificates
 
 
+def _first(chain: Issued, known: tuple[Crl, ...] = (), **without: str) -> tuple[Crl, ...]:
+    kept = {name: key for name, key in chain.ca_keys.items() if name not in without.values()}
+    return first_crls(chain.generation.client_bundle, chain.ca_keys, now=NOW, kept=kept, known=known)
+
+
 def _lists(chain: Issued, *, age: timedelta = timedelta(), number: int = 1) -> tuple[Crl, ...]:
     return tuple(
         sign(authority, (), number=number, now=NOW - age, until=NOW - age + LIFETIME)
@@ -71,11 +76,11 @@ def test_a_ca_that_is_carried_over_keeps_the_list_that_names_what_it_revoked() -
     """An empty one beside it would be newer, and let everybody in again; a CA without any gets its first."""
     revoked = _revoked(CURRENT)
     known = renewed(CURRENT.generation.client_bundle, CURRENT.ca_keys, (), revoked, NOW - timedelta(days=1))
-    first = first_crls(CURRENT, now=NOW, keeps_root_key=True, known=known)
+    first = _first(CURRENT, known)
     kept = newest(INTERMEDIATE, (*known, *first))
     assert kept is not None
     assert {one.serial for one in revoked} <= kept.serials
-    assert len(first_crls(NEXT, now=NOW, keeps_root_key=True, known=known)) == 2
+    assert len(_first(NEXT, known)) == 2
 
 
 def test_nothing_is_signed_while_every_list_holds() -> None:
@@ -119,6 +124,15 @@ def test_a_ca_whose_key_is_not_kept_signs_nothing() -> None:
     made = renewed(CURRENT.generation.client_bundle, only, (), (), NOW)
     assert [one.issuer for one in made] == [INTERMEDIATE.subject]
     assert renewed(CURRENT.generation.client_bundle, {}, (), (), NOW) == ()
+
+
+@pytest.mark.parametrize("dropped", ["root", "client"])
+def test_a_ca_whose_key_is_discarded_signs_a_list_for_its_whole_life(dropped: str) -> None:
+    """Nobody could renew it, and it would stop every client."""
+    ends = {crl.issuer: crl.next_update for crl in _first(CURRENT, dropped=dropped)}
+    soon = NOW + LIFETIME
+    assert ends[ROOT.subject] == (ROOT.not_after if dropped == "root" else soon)
+    assert ends[INTERMEDIATE.subject] == (INTERMEDIATE.not_after if dropped == "client" else soon)
 
 
 def test_no_list_outlives_its_ca() -> None:
