@@ -265,7 +265,7 @@ def _confirm_outage(yes: bool, env: str) -> None:
         return
     terminal.require_terminal()
     terminal.say(f"Every certificate of {env} is replaced in one step: logins fail until it has ended everywhere.")
-    if input("Type the environment's name to go on: ").strip() != env:
+    if terminal.ask("Type the environment's name to go on: ") != env:
         raise InputError("rechain", "the name does not match, so nothing was done", f"type {env}, or add --yes")
 
 

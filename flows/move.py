@@ -68,7 +68,8 @@ def _shrink(ref: EnvironmentRef, phase: Phase, hosts: tuple[str, ...], claim: Cl
             raise RollOutFailed(
                 host,
                 f"logged after its bundle shrank: {alerts[host][-1]}",
-                f"all bundles are wide again, phase {wide}; find who still presents the old certificate, run again",
+                f"all bundles are wide again, phase {wide}; find who it is, then run again: a failed verification is "
+                "somebody with the old certificate, an alert `unknown ca` somebody without the new bundle",
             )
 
 

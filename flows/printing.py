@@ -97,7 +97,8 @@ def print_plan(planned: Planned) -> None:
             say(f"  reload {reload}")
     if not planned.plan.steps:
         say("nothing to do")
-    say(f"proof: {planned.proof}")
+    if planned.proof.judgements:  # without one there was nothing to prove
+        say(f"proof: {planned.proof}")
     for line in planned.plan.tell:
         say(f"tell {line}")
     for line in planned.plan.notes:

@@ -71,6 +71,8 @@ def refresh_crls(
             failed.append(error)
     for one in failed[1:]:
         progress.warning("%s", one)
+    if failed and done:  # no longer "nothing was changed"
+        raise RechainError(failed[0].where, failed[0].what, f"{failed[0].fix}; new lists are in {', '.join(done)}")
     if failed:
         raise failed[0]
     return tuple(done)
@@ -81,6 +83,7 @@ def _refresh(ref: EnvironmentRef, lists: Sequence[Path], take_over: bool, accept
     if is_new or not observe(ref).fleet.reads_crls:
         return _pass_over(ref, lists)
     settle_environment(ref, accept_non_atomic=accept_non_atomic, take_over=take_over)
+    refuse_unsettled(observe(ref))
     take_crls(ref, lists)
     renew_crls(ref)
     lacking = lacking_crls(ref)
@@ -94,7 +97,6 @@ def _refresh(ref: EnvironmentRef, lists: Sequence[Path], take_over: bool, accept
 
 def _deploy(ref: EnvironmentRef, take_over: bool) -> None:
     state = observe(ref)
-    refuse_unsettled(state)
     phase = deployed_phase(state)
     with claimed(ref, Direction.REFRESH, phase, take_over=take_over) as claim:
         write_crls(ref, claim)

@@ -91,16 +91,24 @@ def complain(text: str) -> None:
 
 def require_terminal() -> None:
     """Refuse to ask where nobody can answer. Raises InputError."""
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():  # None: somebody closed it
         raise InputError("rechain", "there is no terminal to confirm on", "add --yes")
+
+
+def ask(question: str) -> str:
+    """What a person answers. Raises InputError when nobody does."""
+    require_terminal()
+    try:
+        return input(question).strip()
+    except EOFError:
+        raise InputError("rechain", "nobody answered, so nothing was done", "answer, or add --yes") from None
 
 
 def confirm(question: str, *, yes: bool) -> None:
     """Go on only when a person says so, here or with --yes. Raises InputError."""
     if yes:
         return
-    require_terminal()
-    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+    if ask(f"{question} [y/N] ").lower() not in ("y", "yes"):
         raise InputError("rechain", "not confirmed, so nothing was done", "answer y, or add --yes")
 
 

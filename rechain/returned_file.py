@@ -43,7 +43,9 @@ def read_returned(content: bytes, where: str) -> tuple[Certificate, ...]:
     blocks = _PKCS7.findall(content)
     found = [certificate for block in blocks for certificate in _from_pkcs7(block, where)]
     if _CERTIFICATE in content:
-        found += read_certificates(content.decode("utf-8", "replace"), where)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # somebody else's certificate may be odd; what matters is judged later
+            found += read_certificates(content.decode("utf-8", "replace"), where)
     if found:
         return tuple(found)
     for sign, (what, fix) in _WRONG.items():

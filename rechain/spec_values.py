@@ -17,6 +17,7 @@ _LIFETIME = re.compile(r"(\d{1,6})\s*([dwyh]?)")
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _DNS_NAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
 _LIKE_AN_ADDRESS = re.compile(r"[0-9]+(?:\.[0-9]+)+\.?")
+_MISTAKEN = re.compile(r"^[-.~]|\{[{%]")
 _BREAKS_NAME = re.compile(r"[\x00-\x1f\x7f/]")
 
 
@@ -171,6 +172,11 @@ def leaf_name(node: Node) -> str:
         raise node.refused(f"{name!r} has {len(name)} characters, a common name {_LONGEST_NAME}", "shorten it")
     if name == "chain":
         raise node.refused("'chain' is the bundle's key in certs.yml", "choose another name")
+    if _MISTAKEN.search(name):
+        raise node.refused(
+            f"{name!r} would be taken for an option, a folder or a template",
+            "begin with another character, leave {{ out",
+        )
     if _BREAKS_NAME.search(name):
         raise node.refused(f"{name!r} holds a slash or a control character", "choose a name without")
     return name
@@ -183,6 +189,8 @@ def alternative_name(node: Node) -> str:
         SpecError: It is neither.
     """
     name = node.text()
+    if "%" in name:
+        raise node.refused(f"{name!r} has a scope, which no certificate can hold", "leave it out, from % on")
     try:
         return str(ip_address(name))
     except ValueError:

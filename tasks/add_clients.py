@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -152,5 +153,5 @@ def _refuse_unknown(ref: EnvironmentRef, spec: ChainSpec, only: Sequence[str]) -
             raise InputError(
                 str(spec_path(ref.root, ref.environment).relative_to(ref.root)),
                 f"has no client {name!r}",
-                f"add it with `rechain config add-client {ref.environment} {name}`",
+                f"add it with `rechain config add-client {ref.environment} {shlex.quote(name)}`",
             )

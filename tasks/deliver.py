@@ -26,6 +26,7 @@ from tasks.state import EnvironmentRef, observe
 
 PASSPHRASE_VARIABLE = "RECHAIN_DELIVERY_PASSPHRASE_FILE"  # noqa: S105  # a variable's name
 _LIMIT_S = 60.0
+_LONGEST_PASSPHRASE = 1024
 
 
 def deliver(ref: EnvironmentRef, client: str, target: Path, *, database: str | None = None) -> Path:
@@ -45,13 +46,12 @@ def deliver(ref: EnvironmentRef, client: str, target: Path, *, database: str | N
     Raises:
         InputError: There is no such client, its key is not ours, or the archive exists.
     """
-    if target.exists():
-        raise InputError(str(target), "exists already", "remove it, or name another with --output")
-    passphrase = _passphrase()
     state = observe(ref)
     if client not in state.certs.clients:
         known = ", ".join(sorted(state.certs.clients))
         raise InputError(ref.environment, f"has no client {client!r}", f"clients there are: {known}")
+    _refuse_existing(target)
+    passphrase = _passphrase()
     vault = certs_paths(ref.root, ref.environment)[1]
     key = read_keys(read_vault(vault), str(vault)).clients.get(client)
     if key is None:
@@ -64,6 +64,15 @@ def deliver(ref: EnvironmentRef, client: str, target: Path, *, database: str | N
     )
     _write(target, _encrypted(_archive(client, files), passphrase))
     return target
+
+
+def _refuse_existing(target: Path) -> None:
+    try:
+        exists = target.exists()
+    except OSError as error:
+        raise InputError(str(target), f"can't be written: {error.strerror}", "name another with --output") from None
+    if exists:
+        raise InputError(str(target), "exists already", "remove it, or name another with --output")
 
 
 def _archive(client: str, files: Mapping[str, bytes]) -> bytes:
@@ -123,15 +132,29 @@ def _passphrase() -> str:
     path = Path(value).expanduser().absolute()
     if not path.is_file():
         raise InputError(PASSPHRASE_VARIABLE, f"{path} is not a file", fix)
-    if os.access(path, os.X_OK):
-        done = subprocess.run([str(path)], capture_output=True, text=True, timeout=_LIMIT_S, check=False)
-        text = done.stdout if done.returncode == 0 else ""
-    else:
-        text = path.read_text("utf-8", "replace")
-    lines = text.splitlines()
-    if not lines or not lines[0].strip():
+    lines = _said(path, fix).splitlines()
+    passphrase = lines[0].strip() if lines else ""
+    if not passphrase:
         raise InputError(PASSPHRASE_VARIABLE, f"{path} gives no passphrase", "write one into its first line")
-    return lines[0].strip()
+    if len(passphrase.encode()) > _LONGEST_PASSPHRASE:
+        raise InputError(PASSPHRASE_VARIABLE, f"{path} gives more than {_LONGEST_PASSPHRASE} bytes", "shorten it")
+    return passphrase
+
+
+def _said(path: Path, fix: str) -> str:
+    """What a file holds, or a script prints; nothing of it is in an error."""
+    try:
+        if not os.access(path, os.X_OK):
+            return path.read_text("utf-8")
+        done = subprocess.run([str(path)], capture_output=True, timeout=_LIMIT_S, check=False)
+        return done.stdout.decode() if done.returncode == 0 else ""
+    except UnicodeDecodeError:
+        raise InputError(PASSPHRASE_VARIABLE, f"{path} gives no UTF-8 text", fix) from None
+    except OSError as error:
+        what = f"{path} can't be {'run' if os.access(path, os.X_OK) else 'read'}: {error.strerror}"
+        raise InputError(PASSPHRASE_VARIABLE, what, f"{fix}; a plain file is not executable") from None
+    except subprocess.TimeoutExpired:
+        raise InputError(PASSPHRASE_VARIABLE, f"{path} did not end within {_LIMIT_S:.0f} s", fix) from None
 
 
 def _write(target: Path, content: bytes) -> None:

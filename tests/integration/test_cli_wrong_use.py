@@ -56,6 +56,8 @@ WRONG: Mapping[str, tuple[tuple[tuple[str, ...], str], ...]] = {
         (("ENV", "a/b"), "slash"),
         (("ENV", "a" * 65), "shorten"),
         (("ENV", "chain"), "chain"),
+        (("ENV", ".."), "would be taken for"),
+        (("ENV", "{{ 7*7 }}"), "would be taken for"),
         (("ENV", "postgres"), "already"),
         (("ENV", "etl", *_REASON), "--merge-request"),
     ),
@@ -63,6 +65,7 @@ WRONG: Mapping[str, tuple[tuple[tuple[str, ...], str], ...]] = {
         (("ENV",), "--name"),
         (("ENV", "999.1.1.1"), "looks like an IPv4 address"),
         (("ENV", "pg3", "300.0.0.1"), "looks like an IPv4 address"),
+        (("ENV", "pg3", "fe80::1%eth0"), "has a scope"),
         (("ENV", "pg 3"), "neither a DNS name nor an IP address"),
     ),
     "csr": (
@@ -72,6 +75,7 @@ WRONG: Mapping[str, tuple[tuple[tuple[str, ...], str], ...]] = {
     "deliver": (
         (("ENV",), "--client"),
         (("ENV", "nobody"), "nobody"),
+        (("ENV", "a" * 300), "has no client"),
         (("ENV", "applicatie", "--output", "no/such/folder/x"), "can't be written"),
         (("ENV", "applicatie", "--output", "."), "exists already"),
     ),

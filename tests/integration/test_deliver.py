@@ -88,3 +88,26 @@ def test_what_can_not_be_delivered_is_one_line_and_leaves_nothing(
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "says"),
+    [
+        (b"\x7fELFgarbage", 0o700, "can't be run"),
+        (b"#!/bin/sh\nprintf '\\377\\376\\n'\n", 0o700, "gives no UTF-8 text"),
+        (b"x" * 2000, 0o600, "gives more than 1024 bytes"),
+        (b"#!/bin/sh\nexit 1\n", 0o700, "gives no passphrase"),
+    ],
+)
+def test_a_passphrase_that_can_not_be_had_is_one_line(
+    variables: Mapping[str, str], tmp_path: Path, content: bytes, mode: int, says: str
+) -> None:
+    """Exit 2; nothing of it is told."""
+    file = tmp_path / "odd"
+    file.write_bytes(content)
+    file.chmod(mode)
+    done = _deliver(
+        {**variables, "RECHAIN_DELIVERY_PASSPHRASE_FILE": str(file)}, ENVIRONMENT, EXTERNAL, cwd=tmp_path, expect=2
+    )
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
