@@ -26,7 +26,7 @@ PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-
 help:
 	@echo 'make setup         a virtual environment in .venv, every package by its hash'
 	@echo 'make demo          a real PostgreSQL fleet on this machine, and a refresh of its chain under load'
-	@echo 'make test          unit, integration and end-to-end tests: a quarter of an hour on two cores'
+	@echo 'make test          unit, integration and end-to-end tests: twenty minutes or so on two cores'
 	@echo 'make test-faults   the whole fault matrix: half an hour more'
 	@echo 'make check         format, lint, types, import contract'
 	@echo 'make up            a Prefect server with its UI and a worker, until Ctrl-C'
