@@ -14,10 +14,13 @@ from tasks.access import deployed_phase
 from tasks.add_clients import issue_clients, write_clients
 from tasks.claim import claimed, publish
 from tasks.distribute import distribute
+from tasks.ending import ended, only_planned
 from tasks.notify_hooks import on_crashed, on_failure
+from tasks.plan_addition import plan_new_clients
 from tasks.reconnect import hosts_in_order
 from tasks.record import mark_ended, mark_started, run_directory
 from tasks.reporting import report
+from tasks.repository.location import repository_root
 from tasks.settle import settle_environment
 from tasks.state import EnvironmentRef, FleetState, now, observe
 from tasks.step import progress
@@ -32,10 +35,11 @@ from tasks.watch import watched
     on_failure=[on_failure],
     on_crashed=[on_crashed],
 )
-def add_client_certificates(
+def add_client_certificates(  # noqa: PLR0917  # the fields of the run form
     environment: str,
-    repository: str = ".",
+    plan_only: bool = False,
     clients: list[str] | None = None,
+    repository: str = "",
     take_over: bool = False,
     accept_non_atomic: bool = False,
 ) -> RotationReport:
@@ -45,15 +49,18 @@ def add_client_certificates(
 
     Args:
         environment: Name of the environment, as in `environments/ENV`.
-        repository: Directory of the environment repository on the worker.
+        plan_only: Show what would change on each host, the proof and whom to tell; change nothing.
         clients: Clients to add; all that the chain spec has gained when empty.
+        repository: Directory of the environment repository on the worker; where RECHAIN_REPO says when empty.
         take_over: Take the claim of a run that has expired.
         accept_non_atomic: Accept that your own playbook does not swap pairs atomically and restores nothing.
 
     Raises:
         RechainError: Says where, what, and what to do next; present clients log in as before.
     """
-    ref = EnvironmentRef(Path(repository).resolve(), environment)
+    ref = EnvironmentRef(repository_root(repository), environment)
+    if plan_only:
+        return only_planned(ref, plan_new_clients(ref))
     settle_environment(ref, accept_non_atomic=accept_non_atomic, take_over=take_over)
     made = issue_clients(ref, tuple(clients or ()))
     progress.info("new leaves for: %s", ", ".join(made) or "nobody; what is deployed is checked all the same")
@@ -70,7 +77,7 @@ def add_client_certificates(
         mark_ended(record, phase, now())
         canary.watch_on()
     _warn_of_the_end(state)
-    return report(ref, record, Outcome.DONE, strategy=Strategy.ADD_CLIENTS)
+    return ended(report(ref, record, Outcome.DONE, strategy=Strategy.ADD_CLIENTS))
 
 
 def _record(ref: EnvironmentRef, state: FleetState) -> Path:

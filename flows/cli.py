@@ -16,12 +16,12 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from flows import configuring, delivering, outside, revoking, terminal
+from flows import configuring, connecting, delivering, outside, revoking, rotating, terminal
+from flows.options import HERE, Formatted, Repo
 from flows.terminal import Format, ScanFormat
 from rechain.errors import InputError, RechainError
 from rechain.phase import Phase
-from rechain.report import Outcome, RotationReport, Strategy
-from rechain.rotation import Gate
+from rechain.report import Strategy
 from rechain.scan.seen import Source
 
 app = App(
@@ -29,22 +29,17 @@ app = App(
     version=lambda: metadata.version("rechain"),
     help="Refresh the mTLS certificate chain of a PostgreSQL fleet, and prove every step.",
 )
+app.command(rotating.refresh)
+app.command(rotating.rollback)
+app.command(rotating.approve)
 app.command(configuring.config)
 app.command(delivering.deliver)
 app.command(revoking.revoke)
 app.command(revoking.refresh_crls)
 app.command(outside.csr)
 app.command(outside.import_certificates, name="import")
+app.command(connecting.setup_prefect)
 
-Repo = Annotated[Path, Parameter(name="--repo", env_var="RECHAIN_REPO", help="Environment repository.")]
-Formatted = Annotated[Format, Parameter(name="--format", help="table, json or yaml.")]
-Yes = Annotated[bool, Parameter(name="--yes", negative="", help="Answer the confirmation; never a gate.")]
-TakeOver = Annotated[bool, Parameter(name="--take-over", negative="", help="Take the claim of a run that is gone.")]
-NonAtomic = Annotated[
-    bool, Parameter(name="--accept-non-atomic", negative="", help="Accept that your own playbook restores nothing.")
-]
-HERE = Path()
-WAITING = 4
 UNKNOWN = 3
 
 
@@ -85,71 +80,6 @@ def plan(
         case Strategy.ADD_CLIENTS:
             planned = plan_new_clients(ref)
     terminal.show(plan_json(planned), format, lambda: print_plan(planned))
-    return 0
-
-
-@app.command
-def refresh(
-    env: str,
-    *,
-    strategy: Strategy = Strategy.MINIMAL_IMPACT,
-    yes: Yes = False,
-    until: Phase = Phase.RETIRED,
-    client: Annotated[list[str] | None, Parameter(help="With add-clients: only this one; repeatable.")] = None,
-    take_over: TakeOver = False,
-    accept_non_atomic: NonAtomic = False,
-    repo: Repo = HERE,
-    format: Formatted = Format.TABLE,
-) -> int:
-    """Start or resume a rotation, or add client certificates."""
-    _refuse_pointless(strategy, until, client)
-    _agree(strategy, env, until, yes=yes)
-    terminal.prepare_prefect()
-    from flows.add_clients import add_client_certificates
-    from flows.refresh import refresh_with_minimal_impact
-    from flows.replace import replace_with_downtime
-
-    root = str(repo.resolve())
-    with terminal.progress():
-        match strategy:
-            case Strategy.MINIMAL_IMPACT:
-                report = refresh_with_minimal_impact(env, root, until, take_over, accept_non_atomic)
-            case Strategy.DOWNTIME:
-                report = replace_with_downtime(env, root, take_over, accept_non_atomic)
-            case Strategy.ADD_CLIENTS:
-                report = add_client_certificates(env, root, client, take_over, accept_non_atomic)
-    return _end(report, format)
-
-
-@app.command
-def rollback(
-    env: str,
-    *,
-    yes: Yes = False,
-    take_over: TakeOver = False,
-    accept_non_atomic: NonAtomic = False,
-    repo: Repo = HERE,
-    format: Formatted = Format.TABLE,
-) -> int:
-    """Walk back to `issued`; at `issued` discard the next generation; from `retired` trust the previous CAs again."""
-    terminal.confirm(f"Walk the rotation of {env} back?", yes=yes)
-    terminal.prepare_prefect()
-    from flows.roll_back import roll_back
-
-    with terminal.progress():
-        report = roll_back(env, str(repo.resolve()), take_over, accept_non_atomic)
-    return _end(report, format)
-
-
-@app.command
-def approve(env: str, gate: Gate, *, reason: str, client: str | None = None, repo: Repo = HERE) -> int:
-    """Open a gate that waits, with a reason; without --client for all that wait."""
-    from tasks.approve import record_approval
-    from tasks.state import EnvironmentRef
-
-    given = record_approval(EnvironmentRef(repo.resolve(), env), gate, client, reason)
-    about = f" for {client}" if client else ""
-    terminal.say(f"gate {gate}{about} of generation {given.generation} is approved by {given.who}: {given.reason}")
     return 0
 
 
@@ -240,41 +170,6 @@ def demo(
         return 0
     with terminal.progress():
         return run_demo(state, strategy=strategy, control=control, until=until, keep=keep)
-
-
-def _refuse_pointless(strategy: Strategy, until: Phase, client: list[str] | None) -> None:
-    if client and strategy is not Strategy.ADD_CLIENTS:
-        raise InputError("--client", f"means nothing to {strategy}, which renews everybody", "use add-clients")
-    if until is not Phase.RETIRED and strategy is not Strategy.MINIMAL_IMPACT:
-        raise InputError("--until", f"{strategy} has no phases to stop at", "leave it out")
-
-
-def _agree(strategy: Strategy, env: str, until: Phase, *, yes: bool) -> None:
-    """Ask as much as the strategy can break: for an outage, the environment's name has to be typed."""
-    match strategy:
-        case Strategy.MINIMAL_IMPACT:
-            terminal.confirm(f"Refresh the certificate chain of {env} up to phase {until}?", yes=yes)
-        case Strategy.ADD_CLIENTS:
-            terminal.confirm(f"Add client certificates to {env}? It moves no date of those that exist.", yes=yes)
-        case Strategy.DOWNTIME:
-            _confirm_outage(yes, env)
-
-
-def _confirm_outage(yes: bool, env: str) -> None:
-    if yes:
-        return
-    terminal.require_terminal()
-    terminal.say(f"Every certificate of {env} is replaced in one step: logins fail until it has ended everywhere.")
-    if terminal.ask("Type the environment's name to go on: ") != env:
-        raise InputError("rechain", "the name does not match, so nothing was done", f"type {env}, or add --yes")
-
-
-def _end(report: RotationReport, format: Format) -> int:
-    from flows.printing import print_report
-    from rechain.report import as_json
-
-    terminal.show(as_json(report), format, lambda: print_report(report))
-    return WAITING if report.outcome is Outcome.WAITING else 0
 
 
 def _is_scan() -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from flows import terminal
+from flows.options import HERE, Repo
 from rechain.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 config = App(name="config", help="Change the chain spec of an environment; comments and order stay.")
 
-Repo = Annotated[Path, Parameter(name="--repo", env_var="RECHAIN_REPO", help="Environment repository.")]
 MergeRequest = Annotated[
     bool,
     Parameter(
@@ -23,7 +23,6 @@ MergeRequest = Annotated[
     ),
 ]
 Reason = Annotated[str | None, Parameter(help="With --merge-request: why, for those who review it.")]
-HERE = Path()
 
 
 @config.command

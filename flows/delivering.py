@@ -8,8 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from flows import terminal
-
-Repo = Annotated[Path, Parameter(name="--repo", env_var="RECHAIN_REPO", help="Environment repository.")]
+from flows.options import HERE, Repo
 
 
 def deliver(
@@ -18,7 +17,7 @@ def deliver(
     *,
     output: Annotated[Path | None, Parameter(help="The archive; default ENV-CLIENT.tar.gz.gpg here.")] = None,
     database: Annotated[str | None, Parameter(help="Database of the connection examples.")] = None,
-    repo: Repo = Path(),
+    repo: Repo = HERE,
 ) -> int:
     """Write a client's certificate, key and bundle, with connection examples, into an archive encrypted with GPG."""
     from tasks.deliver import deliver as write

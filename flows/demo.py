@@ -72,7 +72,7 @@ def _run(lab: Lab, application: Process, strategy: Strategy, until: Phase) -> Ro
         case Strategy.MINIMAL_IMPACT:
             return _rotate(lab, application, until)
         case Strategy.DOWNTIME:
-            return replace_with_downtime(ENVIRONMENT, str(lab.repository.root))
+            return replace_with_downtime(ENVIRONMENT, repository=str(lab.repository.root))
         case Strategy.ADD_CLIENTS:
             return _add_client(lab)
 
@@ -82,13 +82,13 @@ def _add_client(lab: Lab) -> RotationReport:
     with lab.primary.server.connect() as session:
         session.execute(f'create role "{NEW_CLIENT}" login'.encode())
     _command("config", "add-client", ENVIRONMENT, NEW_CLIENT)
-    return add_client_certificates(ENVIRONMENT, str(lab.repository.root))
+    return add_client_certificates(ENVIRONMENT, repository=str(lab.repository.root))
 
 
 def _rotate(lab: Lab, application: Process, until: Phase) -> RotationReport:
     """Refresh; at each gate play the owner of the external application, then go on, as the gate says."""
     for _ in range(_MOST_TURNS):
-        report = refresh_with_minimal_impact(ENVIRONMENT, str(lab.repository.root), until)
+        report = refresh_with_minimal_impact(ENVIRONMENT, until=until, repository=str(lab.repository.root))
         if report.outcome is not Outcome.WAITING:
             return report
         _play_owner(lab, application, report.waiting)

@@ -1,53 +1,117 @@
-"""Waiting at a gate: a deployed run suspends and shows a form, a run started by hand ends and is started again."""
+"""Waiting at a gate: a deployed run suspends and shows a form, a run started by hand ends and is started again.
+
+A suspended run has no process and holds no claim. Whoever answers the form, or `rechain approve`, wakes it on any
+worker, where its flow begins from the top: what was answered is kept by Prefect under the key of the question.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
-from prefect.runtime import deployment, flow_run
+from prefect.runtime import deployment
 from pydantic import Field
 
 from rechain.gate import Waiting
+from rechain.gate_text import as_markdown
+from rechain.phase import Phase
 from tasks.approve import record_approval
-from tasks.state import EnvironmentRef
+from tasks.evidence import evidence
+from tasks.gates import closed_gates
+from tasks.state import EnvironmentRef, observe
+from tasks.step import progress
+from tasks.suspension import question, times_asked
+from tasks.tell_waiting import tell_waiting
+from tasks.watch import Watched
 
-GATE_TIMEOUT_S = 30 * 24 * 3600
+GATE_TIMEOUT_S = 90 * 24 * 3600
+"""How long a run may wait for an answer: longer than anybody should, shorter than certificates last."""
+_CONTINUE = "continue: open what is listed above; wait: look again, and ask again if something is still missing"
 
 
 class Decision(StrEnum):
     """What the person at the gate decides."""
 
-    APPROVE = "approve"
-    LOOK_AGAIN = "look again"
+    CONTINUE = "continue"
+    WAIT = "wait"
+    ROLL_BACK = "roll back"
 
 
-class GateInput(RunInput):
-    """The form of a waiting gate. The decision is required: an empty resume must not be taken as an answer."""
+class _Form(RunInput):
+    """What every form asks. Nothing has a default: an empty resume must not be taken as an answer."""
 
-    decision: Decision
-    who: str = Field(description="Who decides")
-    reason: str = Field(description="Why it may go on; recorded in rotation.yml")
+    who: str = Field(min_length=1, description="Who decides; recorded in rotation.yml")
+    reason: str = Field(min_length=1, description="Why; recorded in rotation.yml, for those who ask in a year")
 
 
-def wait_at_gate(ref: EnvironmentRef, waiting: Sequence[Waiting]) -> bool:
-    """Suspend a deployed run until a person decides; tell a run started by hand to end.
+class GateInput(_Form):
+    """The form of a gate on the way forward."""
 
-    Returns:
-        Whether the gate has been opened.
-    """
-    if not deployment.id:
-        return False
-    told = "\n".join(f"- **{one.gate}** {one.reason}" for one in waiting)
-    answer = suspend_flow_run(
-        wait_for_input=GateInput.with_initial_data(description=told, reason=""),
-        timeout=GATE_TIMEOUT_S,
-        key=f"{waiting[0].gate}-{flow_run.run_count}",
+    decision: Decision = Field(
+        description=f"{_CONTINUE}; roll back: end this run, and start the way back to the current chain"
     )
-    if answer.decision is not Decision.APPROVE:
-        return False
-    for one in waiting:
-        record_approval(ref, one.gate, one.client, answer.reason, who=answer.who)
-    return True
+
+
+class WayBackInput(_Form):
+    """The form of a gate on the way back."""
+
+    decision: Literal[Decision.CONTINUE, Decision.WAIT] = Field(description=_CONTINUE)
+
+
+Form = type[GateInput] | type[WayBackInput]
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Whether a run may go on.
+
+    Attributes:
+        waiting: What is still waited for; empty when the gate is open.
+        turns_back: Whether a person decided to roll back.
+    """
+
+    waiting: tuple[Waiting, ...] = ()
+    turns_back: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the next phase may begin."""
+        return not self.waiting
+
+
+def pass_gate(ref: EnvironmentRef, phase: Phase, canary: Watched, form: Form = GateInput) -> Passage:
+    """Look at the gate before a phase; where it is closed, let a person decide.
+
+    A deployed run suspends here and does not come back from this call: it begins from the top once it is answered.
+    """
+    waiting = closed_gates(ref, phase, canary)
+    if not waiting or not deployment.id:
+        return Passage(waiting)
+    key = question(observe(ref).rotating.next.number, phase, waiting)
+    asked = times_asked(key)
+    if not asked:
+        return _ask(ref, phase, waiting, f"{key}-1", form)
+    answer = suspend_flow_run(wait_for_input=form, key=f"{key}-{asked}")  # kept, and returned at once
+    match answer.decision:
+        case Decision.CONTINUE:
+            for one in waiting:
+                record_approval(ref, one.gate, one.client, answer.reason, who=answer.who)
+            return Passage()
+        case Decision.ROLL_BACK:
+            progress.warning("%s decided to roll back: %s", answer.who, answer.reason)
+            return Passage(waiting, turns_back=True)
+        case Decision.WAIT:
+            return _ask(ref, phase, waiting, f"{key}-{asked + 1}", form)
+
+
+def _ask(ref: EnvironmentRef, phase: Phase, waiting: Sequence[Waiting], key: str, form: Form) -> Passage:
+    """Suspend. People are told first, for that ends the process."""
+    shown = evidence(ref, phase, waiting)
+    tell_waiting(ref, shown, key)
+    shown_form = form.with_initial_data(description=as_markdown(shown))
+    suspend_flow_run(wait_for_input=shown_form, timeout=GATE_TIMEOUT_S, key=key)
+    return Passage(tuple(waiting))

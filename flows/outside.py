@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from flows import terminal
+from flows.options import HERE, Formatted, Repo
 from flows.terminal import Format
 from rechain.errors import InputError
 from rechain.generation import Side
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
     from rechain.signing_request import Requests
     from tasks.import_certificates import Imported
     from tasks.request_certificates import Waiting
-
-Repo = Annotated[Path, Parameter(name="--repo", env_var="RECHAIN_REPO", help="Environment repository.")]
-Formatted = Annotated[Format, Parameter(name="--format", help="table, json or yaml.")]
-HERE = Path()
 
 
 def csr(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prefect import flow
 
 from rechain.errors import RollOutFailed
@@ -14,12 +12,16 @@ from tasks.announce import announce, announce_end
 from tasks.claim import claimed, publish
 from tasks.deploy import record_phase, write_everything
 from tasks.distribute import distribute
+from tasks.ending import ended, only_planned
 from tasks.generate import issue_next_generation
 from tasks.notify_hooks import on_crashed, on_failure
+from tasks.plan_replacement import plan_downtime
 from tasks.put_back import put_back
 from tasks.reconnect import hosts_in_order
 from tasks.record import mark_ended, mark_started, run_directory
 from tasks.reporting import report
+from tasks.repository.location import repository_root
+from tasks.run_tags import tag_run
 from tasks.settle import settle_environment
 from tasks.state import EnvironmentRef, now, observe
 from tasks.step import progress
@@ -35,7 +37,11 @@ from tasks.watch import watched
     on_crashed=[on_crashed],
 )
 def replace_with_downtime(
-    environment: str, repository: str = ".", take_over: bool = False, accept_non_atomic: bool = False
+    environment: str,
+    plan_only: bool = False,
+    repository: str = "",
+    take_over: bool = False,
+    accept_non_atomic: bool = False,
 ) -> RotationReport:
     """Replace every certificate and every bundle in one roll-out; logins fail while it is under way.
 
@@ -44,14 +50,17 @@ def replace_with_downtime(
 
     Args:
         environment: Name of the environment, as in `environments/ENV`.
-        repository: Directory of the environment repository on the worker.
+        plan_only: Show what would change on each host, the proof and whom to tell; change nothing.
+        repository: Directory of the environment repository on the worker; where RECHAIN_REPO says when empty.
         take_over: Take the claim of a run that has expired.
         accept_non_atomic: Accept that your own playbook does not swap pairs atomically and restores nothing.
 
     Raises:
         RechainError: Says where, what, and what to do next.
     """
-    ref = EnvironmentRef(Path(repository).resolve(), environment)
+    ref = EnvironmentRef(repository_root(repository), environment)
+    if plan_only:
+        return only_planned(ref, plan_downtime(ref))
     settle_environment(ref, accept_non_atomic=accept_non_atomic, take_over=take_over, even_expired=True)
     generation = issue_next_generation(ref, even_expired=True)
     record, is_first = run_directory(ref, generation), observe(ref).rotation.is_first
@@ -62,6 +71,7 @@ def replace_with_downtime(
         mark_started(record, Phase.RETIRED, now())
         hosts = hosts_in_order(ref)
         write_everything(ref, claim)
+        tag_run(ref)
         publish(ref, claim, f"{environment}: replace everything in one step")
         try:
             distribute(ref, Phase.RETIRED, hosts, claim.number, start=True)
@@ -72,9 +82,10 @@ def replace_with_downtime(
         canary.follow(Phase.RETIRED)  # external clients' owners can have theirs from now on
         verify_phase(ref, Phase.RETIRED)
         record_phase(ref, claim)
+        tag_run(ref)
         publish(ref, claim, f"{environment}: everything was replaced")
         mark_ended(record, Phase.RETIRED, now())
         canary.watch_on()
     done = report(ref, record, Outcome.DONE, strategy=Strategy.DOWNTIME)
     announce_end(ref, done.outage.seconds if done.outage else None)
-    return done
+    return ended(done)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prefect import flow
 
 from rechain.errors import InputError
@@ -17,6 +15,7 @@ from tasks.logs import own_refusals
 from tasks.notify_hooks import on_crashed, on_failure
 from tasks.reconnect import hosts_in_order
 from tasks.record import rotation_record, run_directory
+from tasks.repository.location import repository_root
 from tasks.revoke import check_revocable, revocation_report, revoke_client
 from tasks.settle import settle_environment
 from tasks.state import EnvironmentRef, observe
@@ -35,7 +34,7 @@ def revoke_certificate(  # noqa: PLR0917  # the fields of the run form
     environment: str,
     client: str,
     reason: str,
-    repository: str = ".",
+    repository: str = "",
     generation: int | None = None,
     take_over: bool = False,
     accept_non_atomic: bool = False,
@@ -46,7 +45,7 @@ def revoke_certificate(  # noqa: PLR0917  # the fields of the run form
         environment: Name of the environment, as in `environments/ENV`.
         client: The client whose certificates are revoked.
         reason: Why; kept in revoked.yml.
-        repository: Directory of the environment repository on the worker.
+        repository: Directory of the environment repository on the worker; where RECHAIN_REPO says when empty.
         generation: Revoke the certificate of this generation alone; all that are in use when empty.
         take_over: Take the claim of a run that has expired.
         accept_non_atomic: Accept that your own playbook does not swap pairs atomically and restores nothing.
@@ -56,7 +55,7 @@ def revoke_certificate(  # noqa: PLR0917  # the fields of the run form
     """
     if not reason.strip():
         raise InputError("--reason", "is empty, and a revocation is asked about for years", "say why")
-    ref = EnvironmentRef(Path(repository).resolve(), environment)
+    ref = EnvironmentRef(repository_root(repository), environment)
     settle_environment(ref, accept_non_atomic=accept_non_atomic, take_over=take_over)
     check_revocable(ref, client, generation)
     state = observe(ref)

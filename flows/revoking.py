@@ -8,19 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from flows import terminal
+from flows.options import HERE, Formatted, NonAtomic, Repo, TakeOver, Yes
 from flows.terminal import Format
 from rechain.errors import InputError
 
 if TYPE_CHECKING:
     from rechain.revocation_report import RevocationReport
-
-Repo = Annotated[Path, Parameter(name="--repo", env_var="RECHAIN_REPO", help="Environment repository.")]
-Formatted = Annotated[Format, Parameter(name="--format", help="table, json or yaml.")]
-TakeOver = Annotated[bool, Parameter(name="--take-over", negative="", help="Take the claim of a run that is gone.")]
-NonAtomic = Annotated[
-    bool, Parameter(name="--accept-non-atomic", negative="", help="Accept that your own playbook restores nothing.")
-]
-HERE = Path()
 
 
 def revoke(
@@ -29,7 +22,7 @@ def revoke(
     *,
     reason: Annotated[str, Parameter(help="Why; kept in revoked.yml.")],
     generation: Annotated[int | None, Parameter(help="Only the certificate of this generation.")] = None,
-    yes: Annotated[bool, Parameter(name="--yes", negative="", help="Answer the confirmation.")] = False,
+    yes: Yes = False,
     take_over: TakeOver = False,
     accept_non_atomic: NonAtomic = False,
     repo: Repo = HERE,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.gates import wait_at_gate
+from flows.gates import WayBackInput, pass_gate
 from flows.move import move
 from rechain.errors import RechainError
 from rechain.phase import Phase
@@ -15,12 +15,13 @@ from rechain.rotation import Claim, Direction, Rotation
 from rechain.route import stations
 from tasks.claim import claimed
 from tasks.discard import discard_next_generation
-from tasks.gates import closed_gates
+from tasks.ending import ended
 from tasks.notify_hooks import on_crashed, on_failure
 from tasks.prove import prove_steps
 from tasks.record import run_directory
 from tasks.reopen import close_reopened, refuse_expiring, reopen_rotation
 from tasks.reporting import report
+from tasks.repository.location import repository_root
 from tasks.repository.rotation_yaml import read_rotation
 from tasks.settle import settle_environment
 from tasks.state import EnvironmentRef
@@ -32,7 +33,7 @@ from tasks.watch import Watched, watched
 )
 def roll_back(
     environment: str,
-    repository: str = ".",
+    repository: str = "",
     take_over: bool = False,
     accept_non_atomic: bool = False,
 ) -> RotationReport:
@@ -40,14 +41,14 @@ def roll_back(
 
     Args:
         environment: Name of the environment, as in `environments/ENV`.
-        repository: Directory of the environment repository on the worker.
+        repository: Directory of the environment repository on the worker; where RECHAIN_REPO says when empty.
         take_over: Take the claim of a run that has expired.
         accept_non_atomic: Accept that your own playbook does not swap pairs atomically and restores nothing.
 
     Raises:
         RechainError: Says where, what, and what to do next; the fleet is at a safe resting point.
     """
-    ref = EnvironmentRef(Path(repository).resolve(), environment)
+    ref = EnvironmentRef(repository_root(repository), environment)
     settle_environment(ref, accept_non_atomic=accept_non_atomic, take_over=take_over)
     until = _until(read_rotation(ref.root, environment))
     with claimed(ref, Direction.ROLLBACK, until, take_over=take_over) as claim:
@@ -55,7 +56,7 @@ def roll_back(
         record = run_directory(ref, rotation.next or rotation.last_generation)
         if rotation.phase is Phase.ISSUED and rotation.target is None:
             discard_next_generation(ref)
-            return report(ref, record, Outcome.DONE)
+            return ended(report(ref, record, Outcome.DONE))
         phases = _allowed(ref, rotation, until)
         with watched(ref, record) as canary:
             return _walk(ref, record, phases, claim, canary)
@@ -77,12 +78,12 @@ def _walk(
     ref: EnvironmentRef, record: Path, phases: tuple[Phase, ...], claim: Claim, canary: Watched
 ) -> RotationReport:
     for phase in phases:
-        waiting = closed_gates(ref, phase, canary)
-        if waiting and not wait_at_gate(ref, waiting):
-            return report(ref, record, Outcome.WAITING, waiting=waiting)
+        passage = pass_gate(ref, phase, canary, WayBackInput)
+        if not passage.is_open:
+            return ended(report(ref, record, Outcome.WAITING, waiting=passage.waiting))
         move(ref, phase, claim, canary)
     canary.watch_on()
-    return report(ref, record, Outcome.DONE)
+    return ended(report(ref, record, Outcome.DONE))
 
 
 def _until(rotation: Rotation) -> Phase:

@@ -42,6 +42,7 @@ _PREFECT = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "rechain",
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # where a server looks for lost runs, it expects them this often
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
 }
@@ -58,6 +59,12 @@ def prepare_prefect() -> None:
         os.environ.setdefault(name, value)
     for worker in ("EventsWorker", "APILogWorker"):  # outside of Prefect's own loggers; it tells what it still sends
         logging.getLogger(worker).setLevel(logging.ERROR)
+
+
+def has_prefect_server() -> bool:
+    """Whether a Prefect server may be configured; a temporary one knows of no run."""
+    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+    return bool(os.environ.get("PREFECT_API_URL")) or (home / "profiles.toml").exists()
 
 
 def make_folder(path: Path) -> None:

@@ -103,6 +103,11 @@ def plan(fleet: Fleet, rotating: Rotating, start: Phase, target: Phase, notes: I
     )
 
 
+def purpose(phase: Phase) -> str:
+    """What a phase is for, as half a sentence."""
+    return _REASONS[phase]
+
+
 def changes(observed: Mapping[Place, Fingerprints], intended: Mapping[Place, Fingerprints]) -> tuple[FileChange, ...]:
     """The files that differ from what is intended; none for a converged fleet."""
     return tuple(

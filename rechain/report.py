@@ -23,6 +23,7 @@ class Outcome(StrEnum):
 
     DONE = "done"
     WAITING = "waiting"
+    PLANNED = "planned"
     FAILED = "failed"
 
 
@@ -107,6 +108,31 @@ class RotationReport:
     retired_refused: bool | None
     outage: Outage | None = None
     waiting: tuple[Waiting, ...] = ()
+
+
+def planned(environment: str, resting_phase: Phase | None, strategy: Strategy) -> RotationReport:
+    """The report of a run that planned and changed nothing."""
+    nothing = CanaryReport(attempted=0, failed=0, longest_gap_ms=0, unwatched=(), failures=())
+    return RotationReport(environment, Outcome.PLANNED, resting_phase, strategy, (), nothing, None)
+
+
+def sentence(report: RotationReport) -> str:
+    """What came of a run, in one line."""
+    resting = f"{report.environment} rests at {report.resting_phase or 'no phase'}"
+    match report.outcome:
+        case Outcome.PLANNED:
+            return f"planned only, nothing was changed; {resting}"
+        case Outcome.WAITING:
+            gates = ", ".join(dict.fromkeys(one.gate.value for one in report.waiting)) or "a person's decision"
+            return f"waits at {gates}; {resting}"
+        case _:
+            return f"{report.outcome}; {resting}; {_logins(report.canary)}"
+
+
+def _logins(canary: CanaryReport) -> str:
+    if not canary.attempted:
+        return "no login was watched"
+    return f"{canary.attempted} logins were tried, {canary.failed or 'none'} failed"
 
 
 def as_json(report: RotationReport) -> dict[str, object]:

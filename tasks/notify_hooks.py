@@ -19,7 +19,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import get_state_exception
 from prefect.utilities.urls import url_for
 
-from rechain.errors import GateClosed, RechainError
+from rechain.errors import RechainError
 from rechain.rotation import Rotation
 from rechain.slack_message import Failure, FailureKind
 from tasks.notify.failure import tell_failure
@@ -27,6 +27,7 @@ from tasks.notify.settings import slack_settings
 from tasks.notify.state import told_directory
 from tasks.repository.rotation_yaml import read_rotation
 from tasks.state import now
+from tasks.told_event import emit_told
 
 _log = logging.getLogger("rechain")
 
@@ -46,10 +47,11 @@ def _tell(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any], kind: Fail
         root = _root(flow_run.parameters)
         settings = slack_settings(root)
         error = _error(state) if settings else None
-        if settings is None or isinstance(error, GateClosed):  # to wait is no failure
+        if settings is None:
             return
         failure = _failure(root, flow.name, flow_run, kind, error)
-        tell_failure(failure, state_dir=told_directory(root), settings=settings, now=now())
+        if tell_failure(failure, state_dir=told_directory(root), settings=settings, now=now()):
+            emit_told(flow.name, flow_run)
     except Exception as error:  # a notification never fails what it is about
         reason = str(error) if isinstance(error, RechainError) else type(error).__name__
         _log.warning("the end of %s could not be told: %s", flow.name, reason)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from rechain.certificate import Certificate
 from rechain.fleet import Endpoint
 from rechain.gate import Waiting
 from rechain.rotation import Rotation
 from rechain.signing_request import Requests
+from tasks.evidence import first_end
 from tasks.fleet.wire import WireUnreadable, served
 from tasks.gates import waiting_now
 from tasks.repository.intent import pending
@@ -70,7 +70,8 @@ def status(ref: EnvironmentRef) -> Status:
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(waiting_now, state)
         observed = tuple(pool.map(lambda endpoint: _look(state, endpoint), state.fleet.endpoints()))
-        outage = _outage(state)
+        end = first_end(state)
+        outage = (end.subject, end.not_after.date().isoformat()) if end else None
         return Status(ref.environment, rotation, waiting.result(), observed, unfinished, outage, requests)
 
 
@@ -85,10 +86,3 @@ def _look(state: FleetState, endpoint: Endpoint) -> Seen:
     fits = wanted is not None and wanted.leaf == leaf
     problem = None if fits else "serves another certificate than certs.yml holds"
     return Seen(endpoint, number, leaf.not_after.date().isoformat(), problem)
-
-
-def _outage(state: FleetState) -> tuple[str, str] | None:
-    leaves = [chain.leaf for chain in (*state.certs.servers.values(), *state.certs.clients.values())]
-    authorities = [*state.current.server_bundle.certificates, *state.current.client_bundle.certificates]
-    ends: list[Certificate] = sorted((*leaves, *authorities), key=lambda certificate: certificate.not_after)
-    return (ends[0].subject, ends[0].not_after.date().isoformat()) if ends else None

@@ -64,10 +64,11 @@ class FailedRun(_Model):
 
 
 class Memory(_Model):
-    """All that was told: incidents that are not resolved, and flow runs that failed, by their id."""
+    """All that was told: incidents that are not resolved, flow runs that failed, by their id, and runs that wait."""
 
     incidents: tuple[Record, ...] = ()
     failures: dict[str, FailedRun] = {}
+    questions: dict[str, AwareDatetime] = {}
 
 
 class Book:
@@ -89,6 +90,15 @@ class Book:
     def forget(self, record: Record) -> None:
         """Forget an incident that is over, on disk."""
         self.memory.incidents = self._without(record)
+        self.save()
+
+    def has_asked(self, question: str) -> bool:
+        """Whether people were told that a run waits with a question."""
+        return question in self.memory.questions
+
+    def remember_question(self, question: str, at: datetime) -> None:
+        """Remember that people were told, on disk."""
+        self.memory.questions[question] = at
         self.save()
 
     def save(self) -> None:
@@ -147,3 +157,4 @@ def _set_aside(path: Path, now: datetime, why: str) -> Memory:
 
 def _drop_old(memory: Memory, now: datetime) -> None:
     memory.failures = {run: one for run, one in memory.failures.items() if now - one.at < _REMEMBERED}
+    memory.questions = {key: at for key, at in memory.questions.items() if now - at < _REMEMBERED}
