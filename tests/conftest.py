@@ -7,6 +7,7 @@ pytest_plugins = [
     "tests.plugins.lab",
     "tests.plugins.browser",
     "tests.plugins.desk",
+    "tests.plugins.team",
     "tests.plugins.delivered",
     "tests.plugins.shifted_clock",
     "tests.plugins.slack_stub",

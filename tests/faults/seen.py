@@ -8,8 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from rechain.generation import Side
 from rechain.phase import Phase
 from tasks.repository.rotation_yaml import read_rotation
 from tests.plugins.desk import Desk
+from tests.processes import descendants
 
 _POLL_S = 0.03
 _LIMIT_S = 240
@@ -128,15 +128,6 @@ def drain(program: subprocess.Popen[str]) -> str:
     return program.communicate(timeout=_LIMIT_S)[1]
 
 
-def descendants(pid: int) -> list[int]:
-    """Every process below one, whatever session it is in."""
-    parents = dict(_parents())
-    found = [pid]
-    for each in found:
-        found += [child for child, parent in parents.items() if parent == each]
-    return found[1:]
-
-
 def ledger(host: Host) -> str:
     """What a host wrote down about installations."""
     path = host.state_directory / "ledger.jsonl"
@@ -186,12 +177,6 @@ def _is_free(folder: Path) -> bool:
 
 def _state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0]
-
-
-def _parents() -> Iterable[tuple[int, int]]:
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            yield int(stat.parent.name), int(stat.read_text("utf-8", "replace").rpartition(")")[2].split()[1])
 
 
 def _said(program: subprocess.Popen[str]) -> str:

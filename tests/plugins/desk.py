@@ -121,7 +121,7 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         start_new_session=True,
     )
     try:
-        _wait_for(f"http://127.0.0.1:{port}/api/health", server)
+        wait_for_server(f"http://127.0.0.1:{port}/api/health", server)
         yield {**own, "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
     finally:
         os.killpg(server.pid, signal.SIGTERM)
@@ -140,7 +140,8 @@ def new_desk(new_lab: Callable[..., Lab], prefect_api: dict[str, str], tmp_path:
     return make
 
 
-def _wait_for(url: str, server: subprocess.Popen[bytes], limit_s: float = 120) -> None:
+def wait_for_server(url: str, server: subprocess.Popen[bytes], limit_s: float = 120) -> None:
+    """Wait until a Prefect server answers."""
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
         assert server.poll() is None, "the Prefect server ended"

@@ -255,6 +255,16 @@ def with_webhook(slack: Slack, tmp_path: Path) -> SlackSettings:
     return SlackSettings(None, None, file, None, timeout_s=2, patience_s=20)
 
 
+def told_in(slack: Slack, root: Path, tmp_path: Path) -> dict[str, str]:
+    """Let a repository's rechain.yml say where the stub is; the variables that name the token's file."""
+    settings = root / "rechain.yml"
+    text = settings.read_text("utf-8") if settings.exists() else ""
+    settings.write_text(f"{text}slack: {{channel: '{CHANNEL}', base_url: '{slack.base_url}'}}\n", "utf-8")
+    token = tmp_path / "slack-token"
+    token.write_text(TOKEN + "\n", "utf-8")
+    return {"RECHAIN_SLACK_TOKEN_FILE": str(token)}
+
+
 def closed_port() -> int:
     """A port of this machine where nobody listens."""
     with socket.socket() as probe:
