@@ -36,6 +36,11 @@ class Program:
     log: Path
     _child: subprocess.Popen[bytes]
 
+    @property
+    def pid(self) -> int:
+        """Its pid."""
+        return self._child.pid
+
     def check(self) -> None:
         """Raises UpError when it has ended, with the last thing that it said."""
         if self._child.poll() is not None:
@@ -82,7 +87,7 @@ def end_all(state: Path) -> None:
     A worker starts runs in sessions of their own, and a session whose programs were all killed left some behind.
     """
     for number in (signal.SIGTERM, signal.SIGKILL):
-        left = tuple(_marked(state))
+        left = tuple(marked(state))
         for process in left:
             process.send(number)
         for process in left:
@@ -96,7 +101,8 @@ def last_line(log: Path) -> str:
     return said[-1][:_LAST] if said else "it said nothing"
 
 
-def _marked(state: Path) -> Iterator[Process]:
+def marked(state: Path) -> Iterator[Process]:
+    """The programs that carry the mark of a session's directory, but for this one."""
     mark = f"{MARK}={state}".encode()
     for entry in Path("/proc").glob("[0-9]*"):
         process = find(int(entry.name))
