@@ -29,7 +29,7 @@ help:
 	@echo 'make test          unit, integration and end-to-end tests: twenty minutes or so on two cores'
 	@echo 'make test-faults   the whole fault matrix: half an hour more'
 	@echo 'make check         format, lint, types, import contract'
-	@echo 'make up            a Prefect server with its UI and a worker, until Ctrl-C'
+	@echo 'make up            a Prefect server with its UI, a worker and a fleet to try on, until Ctrl-C'
 	@echo 'make bench-NAME    a benchmark: bench-generate, bench-scan, bench-files'
 	@echo 'make lock          requirements.lock again, from pyproject.toml; ARGS=--upgrade for newest versions'
 
@@ -55,7 +55,7 @@ check: $(SET_UP)
 	$(BIN)/lint-imports
 
 up: $(SET_UP)
-	@PORT='$(PORT)' bash deployments/up.sh
+	@$(BIN)/python -m deployments.up --port '$(PORT)' $(ARGS)
 
 bench-%: $(SET_UP)
 	@$(BIN)/python -m benchmarks.$* $(ARGS)

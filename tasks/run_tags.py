@@ -1,4 +1,4 @@
-"""Tags on a run: where its environment rests and moves to, for lists of runs, and for what is told if the run is lost."""
+"""Tags on a run: where its environment rests and moves to, for lists, and for what is told if the run is lost."""
 
 from __future__ import annotations
 

@@ -11,6 +11,8 @@ pytest_plugins = [
     "tests.plugins.delivered",
     "tests.plugins.shifted_clock",
     "tests.plugins.slack_stub",
+    "tests.plugins.production",
+    "tests.plugins.closed_network",
     "tests.plugins.slack_scans",
 ]
 
