@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect.client.schemas.objects import FlowRun
 from prefect.events import emit_event
+from prefect.settings import PREFECT_API_URL
 
 TOLD = "rechain.told"
 FLOWS = (
@@ -20,7 +21,9 @@ FLOWS = (
 
 
 def emit_told(flow: str, flow_run: FlowRun) -> None:
-    """Say that the end of a run was told, or needs no telling. Side effect: an event on the Prefect server."""
+    """Say that the end of a run was told. Side effect: an event on the Prefect server, where there is a lasting one."""
+    if not PREFECT_API_URL.value():
+        return
     emit_event(
         event=TOLD,
         resource={"prefect.resource.id": f"prefect.flow-run.{flow_run.id}", "prefect.resource.name": flow_run.name},

@@ -38,11 +38,12 @@ CALLS: Mapping[str, tuple[str, ...]] = {
     "revoke": ("ENV", "applicatie", "--yes", *_REASON),
     "rollback": ("ENV", "--yes"),
     "scan": ("ENV",),
+    "setup-prefect": (),
     "status": ("ENV",),
     "verify": ("ENV",),
 }
 """Each command as it is meant to be called; ENV is an environment."""
-_RUNS_WITHOUT = {"demo", "refresh-crls", "scan"}
+_RUNS_WITHOUT = {"demo", "refresh-crls", "scan", "setup-prefect"}
 _FLOWS = {"refresh", "revoke", "rollback"}  # they refuse an environment in their flow, as `generate` does without one
 WRONG: Mapping[str, tuple[tuple[tuple[str, ...], str], ...]] = {
     "approve": (
@@ -107,6 +108,7 @@ WRONG: Mapping[str, tuple[tuple[tuple[str, ...], str], ...]] = {
         (("ENV", "--output", "x"), "--format"),
         (("ENV", "--source", "repository", "--format", "json", "--output", "no/such/x"), "can't be written"),
     ),
+    "setup-prefect": (((), "PREFECT_API_URL"), (("more",), "more")),
     "status": ((("ENV", "--format", "nagios"), "nagios"),),
     "verify": ((("ENV", "more"), "more"),),
 }

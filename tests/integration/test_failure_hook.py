@@ -25,7 +25,7 @@ from flows.replace import replace_with_downtime
 from flows.revoke import revoke_certificate
 from flows.roll_back import roll_back
 from flows.verify_connections import verify_connections
-from rechain.errors import GateClosed, RollOutFailed
+from rechain.errors import RollOutFailed
 from rechain.phase import Phase
 from tasks.announce import announce, announce_end
 from tasks.notify.incidents import tell
@@ -129,13 +129,6 @@ def test_slack_that_is_down_holds_no_outage_up(told_environment: Environment, ca
     _settings(told_environment.root, f"http://127.0.0.1:{closed_port()}/api/")
     announce.fn(EnvironmentRef(told_environment.root, told_environment.name))
     assert "acc could not be announced in Slack" in caplog.text
-
-
-def test_to_wait_at_a_gate_is_no_failure(slack: Slack, told_environment: Environment) -> None:
-    """Nobody is told."""
-    waiting = GateClosed("acc", "external-trust waits", "approve it")
-    on_failure(flow=roll_back, flow_run=_run(told_environment), state=Failed(data=waiting))
-    assert slack.calls == []
 
 
 def test_a_failure_that_slack_did_not_take_is_told_by_the_next_scan(

@@ -20,7 +20,9 @@ def test_a_deployment_loads_and_takes_its_parameters(deployment: dict[str, Any])
     """By module, never by file, which would load it twice; without a placeholder for what can't be imported."""
     assert ".py" not in deployment["entrypoint"]
     flow: Flow[..., Any] = load_flow_from_entrypoint(deployment["entrypoint"], use_placeholder_flow=False)
-    flow.validate_parameters(deployment.get("parameters", {}))
+    asked = dict.fromkeys(flow.parameters.required, "acc")  # what the form makes a person fill in
+    assert set(asked) <= {"environment", "client", "reason"}
+    flow.validate_parameters({**asked, **deployment.get("parameters", {})})
     assert set(flow.parameters.properties)
     assert all(one.get("description") for one in flow.parameters.properties.values())
 
