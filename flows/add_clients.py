@@ -15,6 +15,8 @@ from tasks.add_clients import issue_clients, write_clients
 from tasks.claim import claimed, publish
 from tasks.distribute import distribute
 from tasks.notify_hooks import on_crashed, on_failure
+from tasks.plan_addition import plan_new_clients
+from tasks.plan_artifacts import publish_plan_of
 from tasks.reconnect import hosts_in_order
 from tasks.record import mark_ended, mark_started, run_directory
 from tasks.reporting import report
@@ -27,6 +29,7 @@ from tasks.watch import watched
 
 @flow(
     name="add-client-certificates",
+    flow_run_name="add-clients-{environment}",
     persist_result=False,
     validate_parameters=True,
     on_failure=[on_failure],
@@ -55,6 +58,8 @@ def add_client_certificates(
     """
     ref = EnvironmentRef(Path(repository).resolve(), environment)
     settle_environment(ref, accept_non_atomic=accept_non_atomic, take_over=take_over)
+    if not clients:
+        publish_plan_of(ref, plan_new_clients)
     made = issue_clients(ref, tuple(clients or ()))
     progress.info("new leaves for: %s", ", ".join(made) or "nobody; what is deployed is checked all the same")
     state = observe(ref)

@@ -11,6 +11,7 @@ from tasks.distribute import distribute
 from tasks.logs import LogMarks, certificate_alerts, mark_logs, save_marks
 from tasks.reconnect import hosts_in_order, reconnect_standbys
 from tasks.record import mark_ended, mark_started, run_directory
+from tasks.run_page import show_canary, show_progress
 from tasks.state import EnvironmentRef, now, observe
 from tasks.step import progress
 from tasks.verify import refuse_retired, retired_logins, verify_phase
@@ -40,6 +41,7 @@ def move(ref: EnvironmentRef, phase: Phase, claim: Claim, canary: Watched) -> bo
     mark_started(record, phase, now())
     canary.follow(phase)
     write_phase(ref, phase, claim)
+    show_progress(ref)
     publish(ref, claim, f"{ref.environment}: deploy phase {phase}")
     if phase in _SHRINKING:
         _shrink(ref, phase, hosts, claim, marks)
@@ -52,6 +54,8 @@ def move(ref: EnvironmentRef, phase: Phase, claim: Claim, canary: Watched) -> bo
     record_phase(ref, claim)
     publish(ref, claim, f"{ref.environment}: phase {phase} is verified")
     mark_ended(record, phase, now())
+    show_progress(ref)
+    show_canary(ref, record)
     progress.info("phase %s is reached and verified", phase)
     return refused
 

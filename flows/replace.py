@@ -16,10 +16,13 @@ from tasks.deploy import record_phase, write_everything
 from tasks.distribute import distribute
 from tasks.generate import issue_next_generation
 from tasks.notify_hooks import on_crashed, on_failure
+from tasks.plan_artifacts import publish_plan_of
+from tasks.plan_replacement import plan_downtime
 from tasks.put_back import put_back
 from tasks.reconnect import hosts_in_order
 from tasks.record import mark_ended, mark_started, run_directory
 from tasks.reporting import report
+from tasks.run_page import show_progress
 from tasks.settle import settle_environment
 from tasks.state import EnvironmentRef, now, observe
 from tasks.step import progress
@@ -29,6 +32,7 @@ from tasks.watch import watched
 
 @flow(
     name="replace-with-downtime",
+    flow_run_name="replace-{environment}",
     persist_result=False,
     validate_parameters=True,
     on_failure=[on_failure],
@@ -54,6 +58,7 @@ def replace_with_downtime(
     ref = EnvironmentRef(Path(repository).resolve(), environment)
     settle_environment(ref, accept_non_atomic=accept_non_atomic, take_over=take_over, even_expired=True)
     generation = issue_next_generation(ref, even_expired=True)
+    publish_plan_of(ref, plan_downtime)
     record, is_first = run_directory(ref, generation), observe(ref).rotation.is_first
     claim_it = claimed(ref, Direction.REFRESH, Phase.RETIRED, take_over=take_over)
     with claim_it as claim, watched(ref, record) as canary:
@@ -62,6 +67,7 @@ def replace_with_downtime(
         mark_started(record, Phase.RETIRED, now())
         hosts = hosts_in_order(ref)
         write_everything(ref, claim)
+        show_progress(ref)
         publish(ref, claim, f"{environment}: replace everything in one step")
         try:
             distribute(ref, Phase.RETIRED, hosts, claim.number, start=True)
