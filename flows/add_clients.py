@@ -17,6 +17,7 @@ from tasks.distribute import distribute
 from tasks.ending import ended, only_planned
 from tasks.notify_hooks import on_crashed, on_failure
 from tasks.plan_addition import plan_new_clients
+from tasks.plan_artifacts import publish_plan_of
 from tasks.reconnect import hosts_in_order
 from tasks.record import mark_ended, mark_started, run_directory
 from tasks.reporting import report
@@ -30,6 +31,7 @@ from tasks.watch import watched
 
 @flow(
     name="add-client-certificates",
+    flow_run_name="add-clients-{environment}",
     persist_result=False,
     validate_parameters=True,
     on_failure=[on_failure],
@@ -62,6 +64,8 @@ def add_client_certificates(  # noqa: PLR0917  # the fields of the run form
     if plan_only:
         return only_planned(ref, plan_new_clients(ref))
     settle_environment(ref, accept_non_atomic=accept_non_atomic, take_over=take_over)
+    if not clients:
+        publish_plan_of(ref, plan_new_clients)
     made = issue_clients(ref, tuple(clients or ()))
     progress.info("new leaves for: %s", ", ".join(made) or "nobody; what is deployed is checked all the same")
     state = observe(ref)

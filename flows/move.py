@@ -11,6 +11,7 @@ from tasks.distribute import distribute
 from tasks.logs import LogMarks, certificate_alerts, mark_logs, save_marks
 from tasks.reconnect import hosts_in_order, reconnect_standbys
 from tasks.record import mark_ended, mark_started, run_directory
+from tasks.run_page import show_canary, show_progress
 from tasks.run_tags import tag_run
 from tasks.state import EnvironmentRef, now, observe
 from tasks.step import progress
@@ -42,6 +43,7 @@ def move(ref: EnvironmentRef, phase: Phase, claim: Claim, canary: Watched) -> bo
     canary.follow(phase)
     write_phase(ref, phase, claim)
     tag_run(ref)
+    show_progress(ref)
     publish(ref, claim, f"{ref.environment}: deploy phase {phase}")
     if phase in _SHRINKING:
         _shrink(ref, phase, hosts, claim, marks)
@@ -55,6 +57,8 @@ def move(ref: EnvironmentRef, phase: Phase, claim: Claim, canary: Watched) -> bo
     tag_run(ref)
     publish(ref, claim, f"{ref.environment}: phase {phase} is verified")
     mark_ended(record, phase, now())
+    show_progress(ref)
+    show_canary(ref, record)
     progress.info("phase %s is reached and verified", phase)
     return refused
 

@@ -16,6 +16,7 @@ from tasks.first import confirm_first_generation
 from tasks.generate import issue_next_generation
 from tasks.notify_hooks import on_crashed, on_failure
 from tasks.plan import plan_rotation
+from tasks.plan_artifacts import publish_proven
 from tasks.prove import prove_steps
 from tasks.record import mark_issued, run_directory
 from tasks.reporting import report
@@ -30,6 +31,7 @@ from tasks.watch import watched
 
 @flow(
     name="refresh-with-minimal-impact",
+    flow_run_name="refresh-{environment}",
     persist_result=False,
     validate_parameters=True,
     on_failure=[on_failure],
@@ -74,7 +76,7 @@ def refresh_with_minimal_impact(  # noqa: PLR0917  # the fields of the run form
     with claimed(ref, Direction.REFRESH, until, take_over=take_over) as claim, watched(ref, record) as canary:
         mark_issued(ref, generation)
         tag_run(ref)
-        prove_steps(ref, rotation.phase, until)
+        publish_proven(ref, rotation.phase, until, prove_steps(ref, rotation.phase, until))
         settle_fleet(ref, claim.number)
         canary.watch_on()  # what logins are like before anything moves
         for phase in phases:

@@ -15,12 +15,14 @@ from tasks.distribute import distribute
 from tasks.ending import ended, only_planned
 from tasks.generate import issue_next_generation
 from tasks.notify_hooks import on_crashed, on_failure
+from tasks.plan_artifacts import publish_plan_of
 from tasks.plan_replacement import plan_downtime
 from tasks.put_back import put_back
 from tasks.reconnect import hosts_in_order
 from tasks.record import mark_ended, mark_started, run_directory
 from tasks.reporting import report
 from tasks.repository.location import repository_root
+from tasks.run_page import show_progress
 from tasks.run_tags import tag_run
 from tasks.settle import settle_environment
 from tasks.state import EnvironmentRef, now, observe
@@ -31,6 +33,7 @@ from tasks.watch import watched
 
 @flow(
     name="replace-with-downtime",
+    flow_run_name="replace-{environment}",
     persist_result=False,
     validate_parameters=True,
     on_failure=[on_failure],
@@ -63,6 +66,7 @@ def replace_with_downtime(
         return only_planned(ref, plan_downtime(ref))
     settle_environment(ref, accept_non_atomic=accept_non_atomic, take_over=take_over, even_expired=True)
     generation = issue_next_generation(ref, even_expired=True)
+    publish_plan_of(ref, plan_downtime)
     record, is_first = run_directory(ref, generation), observe(ref).rotation.is_first
     claim_it = claimed(ref, Direction.REFRESH, Phase.RETIRED, take_over=take_over)
     with claim_it as claim, watched(ref, record) as canary:
@@ -72,6 +76,7 @@ def replace_with_downtime(
         hosts = hosts_in_order(ref)
         write_everything(ref, claim)
         tag_run(ref)
+        show_progress(ref)
         publish(ref, claim, f"{environment}: replace everything in one step")
         try:
             distribute(ref, Phase.RETIRED, hosts, claim.number, start=True)

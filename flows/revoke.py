@@ -25,6 +25,7 @@ from tasks.watch import watched
 
 @flow(
     name="revoke-certificate",
+    flow_run_name="revoke-{client}-{environment}",
     persist_result=False,
     validate_parameters=True,
     on_failure=[on_failure],

@@ -17,6 +17,7 @@ from tasks.claim import claimed
 from tasks.discard import discard_next_generation
 from tasks.ending import ended
 from tasks.notify_hooks import on_crashed, on_failure
+from tasks.plan_artifacts import publish_proven
 from tasks.prove import prove_steps
 from tasks.record import run_directory
 from tasks.reopen import close_reopened, refuse_expiring, reopen_rotation
@@ -29,7 +30,12 @@ from tasks.watch import Watched, watched
 
 
 @flow(
-    name="roll-back", persist_result=False, validate_parameters=True, on_failure=[on_failure], on_crashed=[on_crashed]
+    name="roll-back",
+    flow_run_name="roll-back-{environment}",
+    persist_result=False,
+    validate_parameters=True,
+    on_failure=[on_failure],
+    on_crashed=[on_crashed],
 )
 def roll_back(
     environment: str,
@@ -67,7 +73,8 @@ def _allowed(ref: EnvironmentRef, rotation: Rotation, until: Phase) -> tuple[Pha
     try:
         refuse_expiring(ref, until)
         phases = stations(rotation, Direction.ROLLBACK, until)
-        prove_steps(ref, rotation.phase or until, until)
+        start = rotation.phase or until
+        publish_proven(ref, start, until, prove_steps(ref, start, until))
     except RechainError:
         close_reopened(ref)
         raise

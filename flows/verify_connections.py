@@ -11,7 +11,13 @@ from tasks.state import EnvironmentRef, observe
 from tasks.verify import Verification, verify_phase
 
 
-@flow(name="verify-connections", persist_result=False, on_failure=[on_failure], on_crashed=[on_crashed])
+@flow(
+    name="verify-connections",
+    flow_run_name="verify-{environment}",
+    persist_result=False,
+    on_failure=[on_failure],
+    on_crashed=[on_crashed],
+)
 def verify_connections(environment: str, repository: str = "") -> Verification:
     """Prove that every client can log in on every endpoint, with every generation that the present phase accepts.
 

@@ -7,19 +7,21 @@ from collections.abc import Sequence
 from rechain.phase import Phase
 from tasks.fleet.rollout import HostEvent, RollOutResult, command_line, raise_for, roll_out
 from tasks.repository.settings import read_settings
+from tasks.run_page import show_hosts
 from tasks.state import EnvironmentRef
 from tasks.step import progress, step
 
 ROLL_OUT_TIMEOUT_S = 3600.0
 
 
-@step("distribute-and-reload", run_name="distribute-and-reload-{phase}")
+@step("distribute-and-reload", run_name="{ref.environment}: distribute {phase} to {hosts}")
 def distribute(
     ref: EnvironmentRef, phase: Phase, hosts: Sequence[str], claim: int, *, start: bool = False
 ) -> RollOutResult:
     """Install what the repository holds on hosts, in the order given, and prove each reload.
 
-    Side effect: files and reloads on hosts. Idempotent: a host that has it all, and serves it, is left alone.
+    Side effect: files and reloads on hosts, and a table on the run's page. Idempotent: a host that has it all, and
+    serves it, is left alone.
 
     Args:
         ref: Which environment.
@@ -50,5 +52,6 @@ def distribute(
         settings_playbook=settings.playbook,
         start=start,
     )
+    show_hosts(ref, phase, result)
     raise_for(result)
     return result

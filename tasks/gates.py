@@ -17,7 +17,9 @@ from tasks.fleet.connection import Access, Unreadable
 from tasks.fleet.sessions import sessions
 from tasks.logs import certificate_alerts, load_marks
 from tasks.record import run_directory
+from tasks.reporting import show_so_far
 from tasks.repository.rotation_branch import is_on_base
+from tasks.run_page import show_progress
 from tasks.state import EnvironmentRef, FleetState, observe
 from tasks.watch import Watched
 
@@ -29,6 +31,8 @@ _JUDGED_BY_CANARY = (Phase.OVERLAP, Phase.SERVERS, Phase.CLIENTS)
 def closed_gates(ref: EnvironmentRef, phase: Phase, canary: Watched) -> tuple[Waiting, ...]:
     """What must still be true before the fleet may move to a phase, approvals taken into account.
 
+    Side effect: what waits is on the run's page, where the run may be suspended next.
+
     A move that was left half way passed its gates when it began, so none is asked again.
     """
     state = observe(ref)
@@ -37,7 +41,11 @@ def closed_gates(ref: EnvironmentRef, phase: Phase, canary: Watched) -> tuple[Wa
         return ()
     about_base = _about_base(state, leaving, phase, fetch=True)
     waiting = (*about_base, *_about_clients(state, leaving, phase), *_about_servers(state, leaving, canary))
-    return gate.still_closed(waiting, observe(ref).rotation)
+    closed = gate.still_closed(waiting, observe(ref).rotation)
+    if closed:
+        show_progress(ref, closed)
+        show_so_far(ref, run_directory(ref, state.rotating.next.number), waiting=closed)
+    return closed
 
 
 def waiting_now(state: FleetState) -> tuple[Waiting, ...]:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from rechain.generation import PrivateKeys
 from rechain.phase import Phase, path
 from rechain.plan import Planned, plan
-from rechain.prover import HandshakeJudge, prove
+from rechain.prover import HandshakeJudge, Proof, prove
 from rechain.trust_path import outliving
 from tasks.access import leaf_keys
 from tasks.first import refused_first
@@ -50,6 +50,23 @@ def plan_rotation(ref: EnvironmentRef) -> Planned:
         now=now(),
     )
     return Planned(plan(state.fleet, state.rotating, start, Phase.RETIRED, tuple(_notes(ref, state))), proof)
+
+
+def plan_of(ref: EnvironmentRef, start: Phase, until: Phase, proof: Proof) -> Planned:
+    """The plan of what a run has just proven, in either direction. Changes nothing, opens no vault.
+
+    On the way back nobody is told what to do for the way forward.
+
+    Args:
+        ref: Which environment; a rotation is under way.
+        start: Where the fleet rests.
+        until: Up to which phase the run moves.
+        proof: What was proven.
+    """
+    state = observe(ref)
+    made = plan(state.fleet, state.rotating, start, until, tuple(_notes(ref, state)))
+    is_forward = tuple(Phase).index(until) >= tuple(Phase).index(start)
+    return Planned(made if is_forward else replace(made, tell=()), proof)
 
 
 def _with_trial(state: FleetState) -> tuple[FleetState, Mapping[int, PrivateKeys]]:

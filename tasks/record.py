@@ -13,8 +13,10 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import zip_longest
 from pathlib import Path
 
+from rechain.canary import PhaseSpan
 from rechain.phase import Phase
 from tasks.repository.rotation_yaml import read_rotation
 from tasks.state import EnvironmentRef, now
@@ -79,6 +81,16 @@ def phase_marks(directory: Path) -> tuple[PhaseMark, ...]:
         elif event == "started" and not under_way:
             marks.append(PhaseMark(phase, moment, None))
     return tuple(marks)
+
+
+def phase_spans(directory: Path) -> tuple[PhaseSpan, ...]:
+    """When each phase was: it lasts until the next one begins."""
+    marks = phase_marks(directory)
+    return tuple(
+        PhaseSpan(mark.phase.value, mark.started, later.started if later else None)
+        for mark, later in zip_longest(marks, marks[1:])
+        if mark
+    )
 
 
 def _events(directory: Path) -> Iterator[tuple[str, Phase, datetime]]:

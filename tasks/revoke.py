@@ -18,6 +18,7 @@ from tasks.reporting import canary_report
 from tasks.repository.generations import has_ca_keys, read_ca_keys
 from tasks.repository.owner import person
 from tasks.repository.revocations import add_revoked, read_known_crls
+from tasks.run_page import show_revocation
 from tasks.state import EnvironmentRef, FleetState, now, observe
 from tasks.step import step
 from tasks.verify import Verification
@@ -77,11 +78,14 @@ def revoke_client(ref: EnvironmentRef, client: str, generation: int | None, reas
 def revocation_report(
     ref: EnvironmentRef, record: Path, revoked: Sequence[Revoked], verified: Verification
 ) -> RevocationReport:
-    """Put together what a revocation came to. Side effect: one short session on each server."""
+    """Put together what a revocation came to.
+
+    Side effect: one short session on each server, and the report on the run's page.
+    """
     serials = {f"{one.serial:x}" for one in revoked}
     tried = {login.client_serial for login in verified.logins if login.client_serial in serials}
     live = open_sessions(observe(ref), [one.serial for one in revoked])
-    return RevocationReport(
+    made = RevocationReport(
         environment=ref.environment,
         revoked=tuple(revoked),
         refused=sum(one.refusal is Refusal.REVOKED and one.client_serial in serials for one in verified.logins),
@@ -94,6 +98,8 @@ def revocation_report(
             for one in live
         ),
     )
+    show_revocation(ref, made)
+    return made
 
 
 def _generations(state: FleetState, number: int | None) -> tuple[Generation, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 
@@ -11,26 +10,28 @@ from rechain.scan.case import name_of
 from rechain.scan.markdown import forecast_markdown
 from rechain.scan.report import Row, Scanned
 from rechain.scan.timeline import timeline
+from tasks.page import key_of
 
 _MOST_ROWS, _MOST_BARS = 2000, 200
 
 
 def publish(one: Scanned) -> None:
     """Put a scan's results on the page of its run. Side effect: three artifacts; earlier ones stay as versions."""
-    key = re.sub(r"[^a-z0-9]+", "-", one.environment.lower()).strip("-")
     picture = base64.b64encode(timeline(one, most=_MOST_BARS).encode()).decode()
     about = f"{one.environment}: {one.status.name}"
-    create_markdown_artifact(forecast_markdown([one]), key=f"scan-{key}-forecast", description=about)
+    create_markdown_artifact(
+        forecast_markdown([one]), key=key_of(one.environment, "scan", "forecast"), description=about
+    )
     create_image_artifact(
         f"data:image/svg+xml;base64,{picture}",
-        key=f"scan-{key}-timeline",
+        key=key_of(one.environment, "scan", "timeline"),
         description=f"{about}: lives of certificates",
     )
     more = len(one.rows) - _MOST_ROWS
     left_out = f"; {more} less urgent ones are left out" if more > 0 else ""
     create_table_artifact(
         [_row(row) for row in one.rows[:_MOST_ROWS]],
-        key=f"scan-{key}-certificates",
+        key=key_of(one.environment, "scan", "certificates"),
         description=f"{about}, {len(one.rows)} certificates, the most urgent first{left_out}",
     )
 

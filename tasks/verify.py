@@ -16,6 +16,7 @@ from rechain.trust_path import outliving, still_trusted
 from tasks.access import accepted_generations, leaf_keys, trusted_by_clients
 from tasks.fleet.credentials import credentials, material
 from tasks.fleet.login import LoginRequest, log_in_all, served_fingerprint
+from tasks.run_page import show_logins
 from tasks.state import EnvironmentRef, FleetState, observe
 from tasks.step import progress, step
 
@@ -57,11 +58,11 @@ def look(state: FleetState, phase: Phase, *, tries_revoked: bool = False) -> Ver
     return Verification(phase, logins, problems)
 
 
-@step("verify-connections", run_name="verify-connections-{phase}")
+@step("verify-connections", run_name="{ref.environment}: verify {phase}")
 def verify_phase(ref: EnvironmentRef, phase: Phase, *, tries_revoked: bool = False) -> Verification:
     """Prove from the outside that the fleet is at a phase.
 
-    Side effect: short sessions named `rechain`. Idempotent, safe to retry.
+    Side effect: short sessions named `rechain`, and a table on the run's page. Idempotent, safe to retry.
 
     Args:
         ref: Which environment.
@@ -73,6 +74,7 @@ def verify_phase(ref: EnvironmentRef, phase: Phase, *, tries_revoked: bool = Fal
         VerificationFailed: Names every login that failed and every endpoint that serves something else.
     """
     found = look(observe(ref), phase, tries_revoked=tries_revoked)
+    show_logins(ref, phase, found.logins, found.problems)
     more = len(found.problems) - _SHOWN
     if found.problems:
         raise VerificationFailed(

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from rechain.canary import attempted_since, failures_since
+from rechain.errors import RechainError
 from rechain.fleet import Host, ServiceKind
 from rechain.generation import Generation
 from rechain.phase import Phase, material
@@ -17,6 +18,8 @@ from tasks.access import deployed_phase, leaf_keys, trusted_by_clients
 from tasks.fleet.canary import Canary, read_segments, start_canary
 from tasks.fleet.credentials import credentials, key_directory, present
 from tasks.fleet.watch import Watch
+from tasks.reporting import show_so_far
+from tasks.run_page import show_canary
 from tasks.state import EnvironmentRef, FleetState, now, observe
 
 
@@ -68,7 +71,8 @@ class Watched:
 def watched(ref: EnvironmentRef, record: Path, *, without: Collection[str] = ()) -> Iterator[Watched]:
     """Watch logins for as long as the block lasts: files on this machine as they are, other clients with our keys.
 
-    Side effect: a process that ends with this one, a recording in `record`, and a 0700 directory on tmpfs.
+    Side effect: a process that ends with this one, a recording in `record`, a 0700 directory on tmpfs, and on the
+    run's page what was seen, whichever way the block ends.
 
     Args:
         ref: Which environment.
@@ -77,10 +81,16 @@ def watched(ref: EnvironmentRef, record: Path, *, without: Collection[str] = ())
     """
     state = observe(ref)
     state = _without(state, {*without, *_revoked(state)})
-    with key_directory() as keys:
-        extra = _present(state, deployed_phase(state), keys)
-        with start_canary(state.fleet, state.settings, record, extra) as canary:
-            yield Watched(ref, now(), state.settings.gates.quiet_s, canary, record, keys)
+    try:
+        with key_directory() as keys:
+            extra = _present(state, deployed_phase(state), keys)
+            with start_canary(state.fleet, state.settings, record, extra) as canary:
+                yield Watched(ref, now(), state.settings.gates.quiet_s, canary, record, keys)
+    except RechainError as error:
+        show_so_far(ref, record, error=error)
+        raise
+    finally:
+        show_canary(ref, record)
 
 
 def _revoked(state: FleetState) -> frozenset[str]:
