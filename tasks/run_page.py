@@ -114,12 +114,18 @@ def _progress(ref: EnvironmentRef, far: Progress) -> Sheet:
     return Sheet(Kind.PROGRESS, key_of(ref.environment, "progress"), far.told, far.percent)
 
 
-_DONE = {
-    HostOutcome.INSTALLED: "reloaded, proven",
+_TOLD = {
     HostOutcome.UNCHANGED: "nothing to do",
     HostOutcome.NOT_REACHED: "not reached",
     HostOutcome.REFUSED_CLAIM: "refused: it has seen a newer run",
 }
+
+
+def _told(result: HostResult) -> str:
+    """What became of a host; the users' own playbook proves nothing, and hosts of clients serve nothing."""
+    if result.outcome is HostOutcome.INSTALLED and result.served:
+        return "installed, reloaded, proven"
+    return _TOLD.get(result.outcome, result.outcome.value)
 
 
 def _host(phase: Phase, result: HostResult) -> dict[str, object]:
@@ -127,7 +133,7 @@ def _host(phase: Phase, result: HostResult) -> dict[str, object]:
     return {
         "phase": phase.value,
         "host": result.host,
-        "outcome": _DONE.get(result.outcome, result.outcome.value),
+        "outcome": _told(result),
         "changed files": ", ".join(result.changed_files),
         "serves now": served,
         "problem": result.message,

@@ -71,7 +71,7 @@ def test_hosts_add_up_over_roll_outs(scenes: dict[str, Scene]) -> None:
     assert [(row["phase"], row["host"], row["outcome"]) for row in rows] == [
         ("overlap", "db1", "nothing to do"),
         ("servers", "db1", "nothing to do"),
-        ("servers", "db2", "reloaded, proven"),
+        ("servers", "db2", "installed, reloaded, proven"),
     ]
     assert (rows[2]["changed files"], rows[2]["serves now"]) == ("/pki/server.crt", "127.0.0.1:5432: abababab")
     assert page.artifacts["hosts-acc"]["description"] == "acc: servers, 1 hosts, all done"

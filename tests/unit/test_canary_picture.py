@@ -95,7 +95,7 @@ def test_names_of_short_phases_do_not_cover_each_other() -> None:
     picture = _drawn([_segment(0, 120)], _spans(*((f"phase-{n}", 118 + n / 5) for n in range(5))))
     names = _marks(picture, "phase", "text")
     assert len({name.get("y") for name in names}) == 5
-    assert all(_LEFT <= _x(name) < _RIGHT for name in names)
+    assert all(_LEFT <= _x(name) < _WIDTH - 7 * len(_text(name)) for name in names)
     height = float(picture.get("height", "nan"))
     assert all(60 < float(name.get("y", "nan")) < height for name in names)
 
@@ -109,6 +109,25 @@ def test_days_at_a_gate_do_not_squeeze_what_was_watched() -> None:
     [mark] = _marks(picture, "failure")
     assert _x(mark) > _x(strip) + _width(strip) + 200
     assert "nobody watched for 20 d 23 h of the time" in str(picture.get("aria-label"))
+
+
+def test_logins_stand_where_they_were_on_both_sides_of_a_gap() -> None:
+    """What was before a gap is before its strip."""
+    picture = _drawn([_segment(0, 60, failed=[30]), _segment(_DAY_S, _DAY_S + 60)])
+    [strip] = _marks(picture, "unwatched")
+    [mark] = _marks(picture, "failure")
+    assert _x(mark) < _x(strip) - 200
+    before = [bar for bar in _marks(picture, "logins") if _x(bar) < _x(strip)]
+    assert len(before) == len(_marks(picture, "logins")) / 2
+
+
+def test_many_short_runs_leave_room_between_the_times() -> None:
+    """Thirty runs of a few seconds: each begins a stretch, and not each has room for its time."""
+    picture = _drawn([_segment(n * 100, n * 100 + 5) for n in range(30)])
+    assert len(_marks(picture, "unwatched")) == 29
+    places = [_x(tick) for tick in _marks(picture, "tick", "text")]
+    assert 5 < len(places) < 13
+    assert all(later - earlier >= 70 for earlier, later in pairwise(places))
 
 
 def test_a_short_gap_stays_in_proportion() -> None:
