@@ -1,4 +1,4 @@
-"""What the Prefect server writes by itself: JSON that Slack takes, whatever a run is called, and nothing of an error."""
+"""What the Prefect server writes by itself: JSON that Slack takes, whatever a run is called; nothing of an error."""
 
 from __future__ import annotations
 
