@@ -26,6 +26,7 @@ from tasks.repository.location import repository_root
 from tasks.repository.rotation_yaml import read_rotation
 from tasks.settle import settle_environment
 from tasks.state import EnvironmentRef
+from tasks.suspension import finished_meanwhile
 from tasks.watch import Watched, watched
 
 
@@ -56,6 +57,8 @@ def roll_back(
     """
     ref = EnvironmentRef(repository_root(repository), environment)
     settle_environment(ref, accept_non_atomic=accept_non_atomic, take_over=take_over)
+    if finished := finished_meanwhile(ref):
+        return ended(report(ref, run_directory(ref, finished), Outcome.DONE))
     until = _until(read_rotation(ref.root, environment))
     with claimed(ref, Direction.ROLLBACK, until, take_over=take_over) as claim:
         rotation = reopen_rotation(ref)
