@@ -8,10 +8,10 @@ from prefect import flow
 
 from flows.gates import WayBackInput, pass_gate
 from flows.move import move
-from rechain.errors import RechainError
+from rechain.errors import RechainError, RollOutFailed
 from rechain.phase import Phase
-from rechain.report import Outcome, RotationReport
-from rechain.rotation import Claim, Direction, Rotation
+from rechain.report import Outcome, RotationReport, Strategy
+from rechain.rotation import Claim, Direction, Rotation, is_replaced_half
 from rechain.route import stations
 from tasks.claim import claimed
 from tasks.discard import discard_next_generation
@@ -19,6 +19,8 @@ from tasks.ending import ended
 from tasks.notify_hooks import on_crashed, on_failure
 from tasks.plan_artifacts import publish_proven
 from tasks.prove import prove_steps
+from tasks.put_back import put_back
+from tasks.reconnect import hosts_in_order
 from tasks.record import run_directory
 from tasks.reopen import close_reopened, refuse_expiring, reopen_rotation
 from tasks.reporting import report
@@ -66,9 +68,22 @@ def roll_back(
         if rotation.phase is Phase.ISSUED and rotation.target is None:
             discard_next_generation(ref)
             return ended(report(ref, record, Outcome.DONE))
+        if is_replaced_half(rotation):
+            return _undo_replacement(ref, record, claim)
         phases = _allowed(ref, rotation, until)
         with watched(ref, record) as canary:
             return _walk(ref, record, phases, claim, canary)
+
+
+def _undo_replacement(ref: EnvironmentRef, record: Path, claim: Claim) -> RotationReport:
+    """What `downtime` left half way: no phase's proof holds between its ends, so hosts get back what they had."""
+    refuse_expiring(ref, Phase.ISSUED)
+    put_back(ref, hosts_in_order(ref), claim)
+    if read_rotation(ref.root, ref.environment).target is not None:
+        raise RollOutFailed(
+            ref.environment, "some host did not get back what it had", "mend it, and run the same again"
+        )
+    return ended(report(ref, record, Outcome.DONE, strategy=Strategy.DOWNTIME))
 
 
 def _allowed(ref: EnvironmentRef, rotation: Rotation, until: Phase) -> tuple[Phase, ...]:

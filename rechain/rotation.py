@@ -153,6 +153,11 @@ def _may_move(rotation: Rotation, target: Phase) -> bool:
     return is_legal(rotation.phase, target)
 
 
+def is_replaced_half(rotation: Rotation) -> bool:
+    """Whether a replacement in one step, or its undoing, was cut short: no generation logs in everywhere then."""
+    return rotation.phase is Phase.ISSUED and rotation.target in (Phase.RETIRED, Phase.ISSUED)
+
+
 def replacing(rotation: Rotation) -> Rotation:
     """Start replacing everything in one step, the strategy `downtime`: from `issued` to `retired` at once.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from rechain.certificate import Bundle
 from rechain.certs import compose
@@ -68,6 +68,20 @@ def reading_access(state: FleetState) -> Iterator[Access]:
         f"verify.role {role} has no client certificate whose key is in the vault, so sessions can't be read",
         "name a client of the chain spec that may read pg_stat_activity",
     )
+
+
+@contextmanager
+def accesses_midway(state: FleetState) -> Iterator[tuple[Access, ...]]:
+    """The verifying role's ways in when no generation logs in everywhere: one a generation, trusting its own chain."""
+    role, generations = state.settings.verify.role, [state.current, *([state.next] if state.next else [])]
+    with ExitStack() as stack:
+        ways = []
+        for generation in generations:
+            offered = credentials(generation, leaf_keys(state, generation), generation.server_bundle)
+            files = stack.enter_context(on_tmpfs([each for each in offered if each.client == role]))
+            if (role, generation.number) in files:
+                ways.append(Access(role, files[role, generation.number], state.settings.verify.database))
+        yield tuple(ways)
 
 
 def _fits_everywhere(state: FleetState, generation: Generation) -> bool:

@@ -133,9 +133,9 @@ def _import(ref: EnvironmentRef, rotation: Rotation, requests: Requests, files: 
         write_first_certs(ref.root, ref.environment, number)
         return number
     refuse(tuple(same_serials(returned, observe(ref, spec.clients).current)), _where(ref))
+    keep_current(ref, rotation)
     if not _is_written(ref, number, spec, returned):
         write_next(ref, _issue(ref, rotation, spec, requests, returned), digest(spec), outside)
-    keep_current(ref, rotation)
     record_next(ref, number)
     return number
 

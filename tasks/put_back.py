@@ -18,9 +18,9 @@ def put_back(ref: EnvironmentRef, hosts: Sequence[str], claim: Claim) -> None:
     """Roll the previous generation out again, host by host: one that fails does not keep the others from it.
 
     Side effect: both files, and every host. Idempotent, safe to retry. The rotation rests at `issued` again when
-    every host took it; else the move stays under way, and running the strategy again goes on with it.
+    every host took it; else the move stays under way: the strategy, run again, goes on with it; a roll-back undoes it.
     """
-    progress.warning("a host did not take its set: every host gets back what it had")
+    progress.warning("the replacement is undone: every host gets back what it had")
     write_phase(ref, Phase.ISSUED, claim)
     failed = [error for host in hosts if (error := _put_back(ref, host, claim))]
     for error in failed:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rechain.certs import compose
 from rechain.errors import VerificationFailed
 from rechain.fleet import ServiceKind
 from rechain.phase import Phase
-from tasks.access import reading_access
-from tasks.fleet.connection import Unreadable
+from rechain.rotation import is_replaced_half
+from tasks.access import accesses_midway, reading_access
+from tasks.fleet.connection import Access, Unreadable
 from tasks.fleet.replication import find_primary, is_in_recovery, reconnect, standbys
-from tasks.state import EnvironmentRef, observe
+from tasks.state import EnvironmentRef, FleetState, observe
 from tasks.step import step
 
 Seen = TypeVar("Seen")
@@ -21,14 +24,24 @@ Seen = TypeVar("Seen")
 def hosts_in_order(ref: EnvironmentRef) -> tuple[str, ...]:
     """Every host that holds anything, standbys first and the primary last. Reads only."""
     state = observe(ref)
-    with reading_access(state) as access:
+    with _ways_in(state) as ways:
         standby = {
             endpoint.host
             for endpoint in state.fleet.endpoints(ServiceKind.POSTGRESQL)
-            if is_in_recovery(endpoint, access) is True
+            if any(is_in_recovery(endpoint, access) is True for access in ways)
         }
     hosts = [host for host in state.fleet.hosts if host.services or host.clients]
     return tuple(host.name for host in sorted(hosts, key=lambda host: (bool(host.services), host.name not in standby)))
+
+
+@contextmanager
+def _ways_in(state: FleetState) -> Iterator[tuple[Access, ...]]:
+    if is_replaced_half(state.rotation):
+        with accesses_midway(state) as ways:
+            yield ways
+    else:
+        with reading_access(state) as access:
+            yield (access,)
 
 
 @step("reconnect-standbys")

@@ -13,6 +13,7 @@ from tasks.evidence import first_end
 from tasks.fleet.wire import WireUnreadable, served
 from tasks.gates import waiting_now
 from tasks.repository.intent import pending
+from tasks.repository.layout import certs_paths
 from tasks.repository.requests import read_requests
 from tasks.repository.rotation_yaml import read_rotation
 from tasks.state import EnvironmentRef, FleetState, observe
@@ -64,7 +65,7 @@ def status(ref: EnvironmentRef) -> Status:
     """Look at an environment. Changes nothing; unreachable endpoints are part of the answer."""
     rotation = read_rotation(ref.root, ref.environment)
     unfinished, requests = pending(ref.root, ref.environment), read_requests(ref.root, ref.environment)
-    if rotation.current is None:
+    if rotation.current is None or (unfinished and not certs_paths(ref.root, ref.environment)[0].exists()):
         return Status(ref.environment, rotation, (), (), unfinished, None, requests)
     state = observe(ref)
     with ThreadPoolExecutor() as pool:

@@ -96,7 +96,8 @@ def watched(ref: EnvironmentRef, record: Path, *, without: Collection[str] = ())
 def _revoked(state: FleetState) -> frozenset[str]:
     """Clients that present, or may come to present, a certificate that servers refuse: that is no failure to count."""
     serials = {one.serial for one in state.revoked}
-    leaves = [item for one in (state.current, state.next) if one for item in one.clients.items()]
+    generations = [one.clients for one in (state.current, state.next) if one]
+    leaves = [item for clients in (*generations, state.certs.clients) for item in clients.items()]  # deployed, too
     return frozenset(name for name, chain in leaves if chain.leaf.serial in serials)
 
 

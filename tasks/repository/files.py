@@ -96,13 +96,13 @@ def rename_durably(source: Path, target: Path) -> None:
     """Put a staged file or folder in its place, in one step that survives a power cut.
 
     Raises:
-        RepositoryError: The two are on different file systems.
+        RepositoryError: It can't be put there: rights, or the two are on different file systems.
     """
     try:
         source.rename(target)
     except OSError as error:
         if error.errno != errno.EXDEV:
-            raise
+            raise not_writable(target, error) from None
         raise RepositoryError(
             str(target), f"is not on the file system of {source.parent}", "keep the repository on one file system"
         ) from None

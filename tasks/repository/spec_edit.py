@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from rechain.errors import InputError, SpecError
+from rechain.errors import InputError, RepositoryError, SpecError
 from rechain.generation import Side
 from rechain.spec import ChainSpec, digest
 from tasks.repository.files import compose_yaml, mode_of, read_text, rename_durably, write_durably
@@ -137,5 +137,9 @@ def _checked(root: Path, environment: str, text: str, wanted: ChainSpec) -> str:
 def _write(path: Path, text: str) -> Path:
     staged = path.with_name(f".{path.name}.new")
     write_durably(staged, text, mode_of(path, 0o644))
-    rename_durably(staged, path)
+    try:
+        rename_durably(staged, path)
+    except RepositoryError:
+        staged.unlink(missing_ok=True)
+        raise
     return path
