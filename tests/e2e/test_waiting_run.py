@@ -17,7 +17,7 @@ from tests.plugins.team import Team
 _REFRESH = "refresh-with-minimal-impact/refresh"
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_a_run_that_waits_is_finished_by_another_worker_after_everything_was_restarted(
     new_lab: Callable[..., Lab], new_team: Callable[..., Team], slack: Slack, tmp_path: Path
 ) -> None:

@@ -26,7 +26,7 @@ from tests.processes import descendants
 
 _PROJECT = Path(__file__).parents[2]
 _PROGRAMS = Path(sys.executable).parent
-LIMIT_S = 240
+LIMIT_S = 420
 T = TypeVar("T")
 
 
