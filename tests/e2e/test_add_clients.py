@@ -65,7 +65,7 @@ def _log_in_everywhere(desk: Desk, managed: Identity) -> None:
     assert len(logins) == 2 * len(lab.endpoints)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_an_adopted_environment_gains_clients_under_a_chain_of_their_own(new_desk: Callable[..., Desk]) -> None:
     """Chainsmith kept no CA key: a further client root joins the servers' bundle, and nobody present is disturbed."""
     desk = new_desk()
@@ -99,7 +99,7 @@ def test_an_adopted_environment_gains_clients_under_a_chain_of_their_own(new_des
     assert _files(lab) == after
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 def test_a_known_intermediate_signs_and_only_the_new_client_s_files_appear(new_desk: Callable[..., Desk]) -> None:
     """In a chain of our own the client intermediate's key is known: bundles stay as they are, byte for byte."""
     desk = new_desk()

@@ -58,7 +58,7 @@ def described(production: Production) -> dict[str, Any]:
     return paths
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("login", [None, "rechain:wrong", "rechain:"])
 def test_every_route_is_refused(production: Production, described: dict[str, Any], login: str | None) -> None:
     """With every method that HTTP has for it, but for what is open by intent."""

@@ -22,7 +22,7 @@ _OUTSIDE, _OUTSIDE_6 = "203.0.113.7", "2001:db8:1::7"
 _ENTRYPOINT = "flows.scan_expiry:scan_expiry"
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_a_whole_session_asks_nobody(closed_network: ClosedNetwork, tmp_path: Path) -> None:
     """From the start, through a scan and the UI's catalogues, to Ctrl-C; and nothing is left of it."""
     with session(tmp_path / "up", around=closed_network.inside([])) as running:

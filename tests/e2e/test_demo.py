@@ -32,7 +32,7 @@ def _demo(state: Path, prefect_api: dict[str, str], *options: str) -> tuple[str,
     return done.stdout.strip().splitlines()[-1], report
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(1200)
 def test_the_demo_tries_a_thousand_logins_and_none_fails(tmp_path: Path, prefect_api: dict[str, str]) -> None:
     """Phases in order, a hundred logins in each, retired material refused; the last line says it."""
     last, report = _demo(tmp_path / "demo", prefect_api)
@@ -45,7 +45,7 @@ def test_the_demo_tries_a_thousand_logins_and_none_fails(tmp_path: Path, prefect
     assert last.startswith(f"{report['canary']['attempted']} logins were tried, none failed")
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(1200)
 def test_the_demo_adds_a_client_and_no_login_fails(tmp_path: Path, prefect_api: dict[str, str]) -> None:
     """A team asks for a login and gets it, while everybody else goes on."""
     last, report = _demo(tmp_path / "demo", prefect_api, "--strategy", "add-clients")
@@ -56,7 +56,7 @@ def test_the_demo_adds_a_client_and_no_login_fails(tmp_path: Path, prefect_api: 
     assert NEW_CLIENT in certs["certs"]["client"]
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(1200)
 def test_the_control_reports_the_logins_that_one_step_costs(tmp_path: Path, prefect_api: dict[str, str]) -> None:
     """Replacing everything at once fails logins, and the same canary counts them."""
     last, report = _demo(tmp_path / "demo", prefect_api, "--control")

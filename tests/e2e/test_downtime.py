@@ -46,7 +46,7 @@ def _digests(lab: Lab) -> dict[str, str]:
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if ".rechain" not in str(path)}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_the_outage_that_is_reported_is_the_one_that_was(new_desk: Callable[..., Desk]) -> None:
     """Equal to what an independent watcher saw, within a second; then everybody logs in with new certificates."""
     desk = new_desk()
@@ -64,7 +64,7 @@ def test_the_outage_that_is_reported_is_the_one_that_was(new_desk: Callable[...,
     _log_in_all(lab)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_a_chain_that_has_expired_is_replaced(new_desk: Callable[..., Desk], faketime: Path) -> None:
     """Nobody can log in, replication is broken too; minimal impact refuses and names the way out."""
     with variables(environment_at(faketime, LONG_AGO)):
@@ -83,7 +83,7 @@ def test_a_chain_that_has_expired_is_replaced(new_desk: Callable[..., Desk], fak
     _log_in_all(lab)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 def test_an_environment_without_certificates_gets_its_first(new_desk: Callable[..., Desk]) -> None:
     """Servers that can't even start are given their files, started, and proven.
 
@@ -123,7 +123,7 @@ def test_an_environment_without_certificates_gets_its_first(new_desk: Callable[.
     assert (desk.status()["current"], desk.status()["next"]) == (1, 2)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_a_host_that_fails_half_way_leaves_everything_as_it_was(new_desk: Callable[..., Desk]) -> None:
     """Hosts before it get their previous sets back, and so does the repository; nobody is locked out."""
     desk = new_desk()

@@ -81,7 +81,7 @@ class Scene:
         return done.stderr
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_no_key_is_found_anywhere(new_desk: Callable[..., Desk], tmp_path: Path) -> None:
     """Of either generation, in any form: not while it runs, not after success, not after a failure that prints a key.
 

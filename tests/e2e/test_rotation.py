@@ -17,7 +17,7 @@ from tests.plugins.desk import WAITING, Desk
 from tests.run_pages import last_page
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_a_rotation_loses_no_login_and_keeps_its_gates_shut_until_there_is_evidence(
     new_desk: Callable[..., Desk], tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from lab.processes import Process
 from tests.sessions import Session, session
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_it_starts_again_after_everything_was_killed_and_names_what_dies(tmp_path: Path) -> None:
     """What a killed session left is ended by the next on the same port; when its worker dies, all of that one ends."""
     with session(tmp_path) as killed:
@@ -32,7 +32,7 @@ def test_it_starts_again_after_everything_was_killed_and_names_what_dies(tmp_pat
             assert second.is_gone
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_a_start_that_is_interrupted_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     """A terminal that is closed, or a machine that goes down, while the server and the fleet are being started."""

@@ -23,7 +23,7 @@ from lab.fleet import Lab
 WAITING = 4
 _RECHAIN = Path(sys.executable).with_name("rechain")
 _PREFECT = Path(sys.executable).with_name("prefect")
-_TIMEOUT_S = 240
+_TIMEOUT_S = 480
 
 
 @dataclass(frozen=True)
