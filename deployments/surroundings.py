@@ -25,7 +25,7 @@ def shipped(path: Path = PROJECT / "deployments" / "prefect.env") -> dict[str, s
 
 
 def of_a_session(state: Path, port: int) -> dict[str, str]:
-    """What every program of a session needs, and what a person may have set for rechain, Ansible and the system.
+    """What every program of a session needs, and what a person may have set for Ansible and the system.
 
     Args:
         state: The session's directory.
@@ -33,7 +33,7 @@ def of_a_session(state: Path, port: int) -> dict[str, str]:
     """
     programs = str(Path(sys.executable).parent)
     return {
-        **{name: value for name, value in os.environ.items() if not _is_another_prefects(name)},
+        **{name: value for name, value in os.environ.items() if not _is_of_other_work(name)},
         **shipped(),
         MARK: str(state),
         "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)]),
@@ -61,5 +61,6 @@ def of_a_worker(session: Mapping[str, str], repository: Mapping[str, str], state
     return {**session, **repository, "RECHAIN_STATE_DIR": str(state / "runs")}
 
 
-def _is_another_prefects(name: str) -> bool:
-    return name.startswith("PREFECT_") or name == MARK
+def _is_of_other_work(name: str) -> bool:
+    """A person's own server, environments and Slack: a session must neither use nor tell them."""
+    return name.startswith(("PREFECT_", "RECHAIN_"))

@@ -12,7 +12,6 @@ from tasks.logs import LogMarks, certificate_alerts, mark_logs, save_marks
 from tasks.reconnect import hosts_in_order, reconnect_standbys
 from tasks.record import mark_ended, mark_started, run_directory
 from tasks.run_page import show_canary, show_progress
-from tasks.run_tags import tag_run
 from tasks.state import EnvironmentRef, now, observe
 from tasks.step import progress
 from tasks.verify import refuse_retired, retired_logins, verify_phase
@@ -42,7 +41,6 @@ def move(ref: EnvironmentRef, phase: Phase, claim: Claim, canary: Watched) -> bo
     mark_started(record, phase, now())
     canary.follow(phase)
     write_phase(ref, phase, claim)
-    tag_run(ref)
     show_progress(ref)
     publish(ref, claim, f"{ref.environment}: deploy phase {phase}")
     if phase in _SHRINKING:
@@ -54,7 +52,6 @@ def move(ref: EnvironmentRef, phase: Phase, claim: Claim, canary: Watched) -> bo
     verify_phase(ref, phase)
     refused = refuse_retired(ref, before) if phase is Phase.RETIRED else None
     record_phase(ref, claim)
-    tag_run(ref)
     publish(ref, claim, f"{ref.environment}: phase {phase} is verified")
     mark_ended(record, phase, now())
     show_progress(ref)

@@ -22,7 +22,7 @@ from tasks.record import mark_issued, run_directory
 from tasks.reporting import report
 from tasks.repository.location import repository_root
 from tasks.roll_back_run import start_roll_back
-from tasks.run_tags import tag_run
+from tasks.run_page import show_progress
 from tasks.settle import settle_environment, settle_fleet
 from tasks.state import EnvironmentRef, observe
 from tasks.suspension import finished_meanwhile
@@ -75,7 +75,7 @@ def refresh_with_minimal_impact(  # noqa: PLR0917  # the fields of the run form
     passage = Passage()
     with claimed(ref, Direction.REFRESH, until, take_over=take_over) as claim, watched(ref, record) as canary:
         mark_issued(ref, generation)
-        tag_run(ref)
+        show_progress(ref)
         publish_proven(ref, rotation.phase, until, prove_steps(ref, rotation.phase, until))
         settle_fleet(ref, claim.number)
         canary.watch_on()  # what logins are like before anything moves

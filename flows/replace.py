@@ -23,7 +23,6 @@ from tasks.record import mark_ended, mark_started, run_directory
 from tasks.reporting import report
 from tasks.repository.location import repository_root
 from tasks.run_page import show_progress
-from tasks.run_tags import tag_run
 from tasks.settle import settle_environment
 from tasks.state import EnvironmentRef, now, observe
 from tasks.step import progress
@@ -75,7 +74,6 @@ def replace_with_downtime(
         mark_started(record, Phase.RETIRED, now())
         hosts = hosts_in_order(ref)
         write_everything(ref, claim)
-        tag_run(ref)
         show_progress(ref)
         publish(ref, claim, f"{environment}: replace everything in one step")
         try:
@@ -87,7 +85,7 @@ def replace_with_downtime(
         canary.follow(Phase.RETIRED)  # external clients' owners can have theirs from now on
         verify_phase(ref, Phase.RETIRED)
         record_phase(ref, claim)
-        tag_run(ref)
+        show_progress(ref)
         publish(ref, claim, f"{environment}: everything was replaced")
         mark_ended(record, Phase.RETIRED, now())
         canary.watch_on()

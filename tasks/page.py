@@ -95,6 +95,13 @@ class Page:
             own = {"type": sheet.kind.value, "key": sheet.key, "description": sheet.description}
             self._client.create_artifact(ArtifactCreate(**own, data=data, flow_run_id=self._run))
 
+    def tag(self, label: str, value: str | None) -> None:
+        """Give the run one tag with this label, or none."""
+        before = self._client.read_flow_run(self._run).tags
+        after = [*(tag for tag in before if not tag.startswith(label)), *([f"{label}{value}"] if value else [])]
+        if after != before:
+            self._client.update_flow_run(self._run, tags=after)
+
     def _find(self, key: str) -> Artifact | None:
         about = ArtifactFilter(key=ArtifactFilterKey(any_=[key]), flow_run_id=ArtifactFilterFlowRunId(any_=[self._run]))
         return next(iter(self._client.read_artifacts(artifact_filter=about)), None)

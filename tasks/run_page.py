@@ -6,6 +6,8 @@ import base64
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from prefect.runtime import deployment
+
 from rechain.canary_picture import canary_picture
 from rechain.errors import RechainError
 from rechain.gate import Waiting
@@ -15,6 +17,7 @@ from rechain.progress import Progress, finished, progress
 from rechain.report import Outcome, RotationReport
 from rechain.report_page import report_summary, revocation_markdown, revocation_summary, rotation_markdown
 from rechain.revocation_report import RevocationReport
+from rechain.rotation import Rotation
 from tasks.fleet.canary import read_segments
 from tasks.fleet.outcome import HostResult, RollOutResult
 from tasks.fleet.outcome import Outcome as HostOutcome
@@ -28,14 +31,24 @@ _SERIAL, _FINGERPRINT = 8, 8
 
 
 def show_progress(ref: EnvironmentRef, waiting: Sequence[Waiting] = ()) -> None:
-    """Show how far the run is, from what rotation.yml says. Side effect: an artifact. Never raises."""
+    """Show how far the run is, from what rotation.yml says. Side effect: an artifact, and tags. Never raises."""
 
-    def make(_page: Page) -> Iterator[Sheet]:
-        far = progress(ref.environment, read_rotation(ref.root, ref.environment), waiting)
+    def make(page: Page) -> Iterator[Sheet]:
+        rotation = read_rotation(ref.root, ref.environment)
+        if deployment.id:
+            _tag(page, ref.environment, rotation)
+        far = progress(ref.environment, rotation, waiting)
         if far:
             yield _progress(ref, far)
 
     show(f"the progress of {ref.environment}", make)
+
+
+def _tag(page: Page, environment: str, rotation: Rotation) -> None:
+    """A server that finds a run lost knows nothing of the environment repository: it tells these."""
+    page.tag("environment: ", environment)
+    page.tag("rests at: ", rotation.phase)
+    page.tag("moves to: ", rotation.target)
 
 
 def show_canary(ref: EnvironmentRef, record: Path) -> None:
