@@ -35,7 +35,7 @@ _USAGES = ["keyEncipherment", "dataEncipherment", "digitalSignature"]
 _SETTINGS = """\
 # Short windows, so that the demo takes minutes and not hours. Leave them out in real life.
 canary:
-  interval_ms: 50
+  interval_ms: {canary_interval_ms}
 gates:
   window_s: 3
   quiet_s: 2
@@ -85,7 +85,12 @@ class Repository:
         return str(keys[side.value][name])
 
     def write(
-        self, addresses: Mapping[str, str], hosts: Mapping[str, Mapping[str, object]], chain: Chain, style: Style
+        self,
+        addresses: Mapping[str, str],
+        hosts: Mapping[str, Mapping[str, object]],
+        chain: Chain,
+        style: Style,
+        canary_interval_ms: int,
     ) -> None:
         """Write everything that a team would have before it meets rechain.
 
@@ -94,6 +99,7 @@ class Repository:
             hosts: Inventory host to its variables.
             chain: The chain that chainsmith made.
             style: How chainsmith wrote it down.
+            canary_interval_ms: Milliseconds between two logins of one client in the canary.
 
         Raises:
             LabError: ansible-vault is missing or refuses.
@@ -104,7 +110,7 @@ class Repository:
         (self.root / "config").mkdir()
         spec = _yaml(_spec(addresses))
         (self.root / "config" / f"chainsmith_{ENVIRONMENT}.yml").write_text(spec, "utf-8")
-        (self.root / "rechain.yml").write_text(_SETTINGS, "utf-8")
+        (self.root / "rechain.yml").write_text(_SETTINGS.format(canary_interval_ms=canary_interval_ms), "utf-8")
         self.inventory.write_text(_yaml(_inventory(hosts)), "utf-8")
         self.certs.write_text(_chainsmith_yaml({"certs": _certs(chain)}, style), "utf-8")
         vaulted = self._ansible_vault("encrypt", "--output", "-", entry=_chainsmith_yaml(_keys(chain), style))

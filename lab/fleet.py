@@ -50,6 +50,7 @@ class Lab:
         account: The OS user that servers and managed clients run as.
         hosts: The hosts, the primary first.
         style: Which chainsmith the first chain looks like.
+        canary_interval_ms: Milliseconds between two logins of one client in rechain's canary.
     """
 
     state: Path
@@ -58,10 +59,17 @@ class Lab:
     account: Account
     hosts: tuple[Host, ...]
     style: Style
+    canary_interval_ms: int
 
     @classmethod
     def prepare(
-        cls, state: Path, *, style: Style | str = Style.GO, prefer: str | None = None, parent: Path | None = None
+        cls,
+        state: Path,
+        *,
+        style: Style | str = Style.GO,
+        prefer: str | None = None,
+        parent: Path | None = None,
+        canary_interval_ms: int = 100,
     ) -> Self:
         """Choose PostgreSQL, addresses and directories; end what an earlier lab left behind. Starts nothing.
 
@@ -70,6 +78,7 @@ class Lab:
             style: Which chainsmith made the chain.
             prefer: Which PostgreSQL, as in `find_postgresql`.
             parent: Where the directory of the hosts is made; default /var/tmp.
+            canary_interval_ms: Milliseconds between two logins of one client in rechain's canary.
 
         Raises:
             PostgresqlNotFound: There is none that fits.
@@ -89,7 +98,7 @@ class Lab:
             Host(name, Server(installation, account, directory / name, address, addresses.port), account)
             for name, address in zip(SERVERS, addresses.hosts, strict=True)
         )
-        return cls(state.resolve(), directory, installation, account, hosts, Style(style))
+        return cls(state.resolve(), directory, installation, account, hosts, Style(style), canary_interval_ms)
 
     @property
     def repository(self) -> Repository:
@@ -164,7 +173,7 @@ class Lab:
         return self._launch("lab.application", orders)
 
     def run_watcher(
-        self, name: str = "watch", *, interval_ms: int = 50, identities: Sequence[Identity] | None = None
+        self, name: str = "watch", *, interval_ms: int = 150, identities: Sequence[Identity] | None = None
     ) -> Process:
         """Start a watcher that logs in as everybody, or as those named; it ends with this process."""
         return self._launch("lab.watch", self._orders(name, tuple(identities or self.identities), interval_ms))
@@ -204,7 +213,7 @@ class Lab:
 
     def _write_repository(self, addresses: Mapping[str, str], chain: Chain) -> None:
         variables = {host.name: host.inventory_variables(clients_on(host.name)) for host in self.hosts}
-        self.repository.write(addresses, variables, chain, self.style)
+        self.repository.write(addresses, variables, chain, self.style, self.canary_interval_ms)
 
     def _start_primary(self) -> None:
         server = self.primary.server

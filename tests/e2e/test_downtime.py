@@ -51,7 +51,8 @@ def test_the_outage_that_is_reported_is_the_one_that_was(new_desk: Callable[...,
     """Equal to what an independent watcher saw, within a second; then everybody logs in with new certificates."""
     desk = new_desk()
     lab = desk.lab
-    watcher = lab.run_watcher(identities=[one for one in lab.identities if one.client not in ("applicatie", BACKUP)])
+    watched = [one for one in lab.identities if one.client not in ("applicatie", BACKUP)]
+    watcher = lab.run_watcher(interval_ms=50, identities=watched)
 
     report = desk.refresh("--strategy", "downtime")
 

@@ -12,6 +12,8 @@ from lab.chain import Style
 from lab.fleet import Lab
 from lab.installation import Installation, PostgresqlNotFound, find_postgresql
 
+_CANARY_INTERVAL_MS = 300  # a login costs as much as ten queries, and the cores are the fleet's as well
+
 
 @pytest.fixture(scope="session")
 def lab_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
@@ -26,7 +28,8 @@ def new_lab(tmp_path: Path) -> Iterator[Callable[..., Lab]]:
     with ExitStack() as labs:
 
         def start(name: str = "lab", *, style: Style | str = Style.GO, prefer: str | None = None) -> Lab:
-            return labs.enter_context(Lab.prepare(tmp_path / name, style=style, prefer=prefer))
+            lab = Lab.prepare(tmp_path / name, style=style, prefer=prefer, canary_interval_ms=_CANARY_INTERVAL_MS)
+            return labs.enter_context(lab)
 
         yield start
 
