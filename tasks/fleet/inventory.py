@@ -11,11 +11,13 @@ import re
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from rechain.errors import InventoryError, RepositoryError
 from rechain.fleet import Fleet, Host
 from tasks.fleet.host_variables import read_host
+from tasks.fleet.inventory_digest import inventory_digest
 from tasks.fleet.templating import AllHosts
 from tasks.repository.layout import environment_folder
 from tasks.repository.programs import Finished, ansible_environment, find_program, run
@@ -34,6 +36,7 @@ _NAMES = (
 _HIDDEN = ("certs.yml", "certs.vault.yml", "certsvault.yml")
 _VARIABLES = "zz_rechain.json"
 _TIMEOUT_S = 120.0
+_MOST_ANSWERS = 20  # environments that one process looks at by turns
 
 
 def inventory_path(root: Path, environment: str) -> Path:
@@ -70,11 +73,43 @@ def read_readable_fleet(
 ) -> tuple[Fleet, tuple[InventoryError, ...]]:
     """As `read_fleet`, without the hosts whose variables are wrong; and what is wrong with them.
 
+    Ansible is asked once as long as no file of the inventory changes.
+
     Raises:
         InventoryError: Ansible can't read the inventory.
         RepositoryError: There is no such environment, or Ansible did not answer in time.
     """
-    listing = _list(root, environment)
+    with without_certs(root, environment) as view:
+        digest = inventory_digest(view, root)
+        asked = _Question(root, environment, tuple(clients), frozenset(servers), digest)
+        answer = _answers.get(asked) or _fleet(_list(root, environment, view), environment, clients, servers)
+    if digest is not None and not answer[1]:
+        _answers[asked] = answer
+        _forget_all_but_the_newest()
+    return answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    root: Path
+    environment: str
+    clients: tuple[str, ...]
+    servers: frozenset[str]
+    digest: str | None
+
+
+# What was read of the inventories as they are: nothing secret is in a fleet, as it is in Ansible's variables.
+_answers: dict[_Question, tuple[Fleet, tuple[InventoryError, ...]]] = {}
+
+
+def _forget_all_but_the_newest() -> None:
+    for old in list(_answers)[:-_MOST_ANSWERS]:
+        _answers.pop(old, None)
+
+
+def _fleet(
+    listing: Mapping[str, Mapping[str, object]], environment: str, clients: Sequence[str], servers: Collection[str]
+) -> tuple[Fleet, tuple[InventoryError, ...]]:
     groups = {name: _members(listing, name) for name in listing if name != "_meta"}
     hosts = AllHosts(_variables(listing, groups.get("all", ())), groups)
     found: list[Host] = []
@@ -89,15 +124,14 @@ def read_readable_fleet(
     return Fleet(environment, tuple(found), external), tuple(refusals)
 
 
-def _list(root: Path, environment: str) -> Mapping[str, Mapping[str, object]]:
+def _list(root: Path, environment: str, view: Path) -> Mapping[str, Mapping[str, object]]:
     source = inventory_path(root, environment)
-    with without_certs(root, environment) as view:
-        finished = run(
-            [find_program("ansible-inventory"), "--list", "-i", str(view), "--playbook-dir", str(root)],
-            environment=_environment(),
-            cwd=root,  # so that the repository's ansible.cfg counts
-            timeout_s=_TIMEOUT_S,
-        )
+    finished = run(
+        [find_program("ansible-inventory"), "--list", "-i", str(view), "--playbook-dir", str(root)],
+        environment=_environment(),
+        cwd=root,  # so that the repository's ansible.cfg counts
+        timeout_s=_TIMEOUT_S,
+    )
     if finished.returncode != 0:
         raise _refusal(finished, source, str(view))
     listing: dict[str, dict[str, object]] = json.loads(finished.stdout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from rechain.errors import InventoryError, RepositoryError
 from rechain.fleet import Endpoint, Fleet, Host, ServiceKind
 from tasks.fleet import inventory
 from tasks.fleet.inventory import inventory_path, read_fleet
+from tasks.repository.programs import Finished, run
 from tasks.repository.vault import encrypt
 from tests.environments import CLIENTS, SERVERS, Environment, tree
 
@@ -300,3 +302,69 @@ def test_a_dynamic_inventory_is_run(closed_environment: Environment) -> None:
     script.write_text("""#!/bin/sh\necho '{"db": {"hosts": ["pg1"]}, "_meta": {"hostvars": {}}}'\n""")
     script.chmod(0o755)
     assert [host.name for host in read_fleet(closed_environment.root, "acc", CLIENTS, SERVERS).hosts] == ["pg1"]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """One entry for each time that Ansible is asked."""
+    times: list[object] = []
+
+    def counted(command: list[str], **how: Any) -> Finished:
+        times.append(command)
+        return run(command, **how)
+
+    monkeypatch.setattr(inventory, "run", counted)
+    return times
+
+
+@pytest.mark.parametrize(
+    "place", ["hosts", "group_vars/all/site.yml", "group_vars/pgnodes.yml", "host_vars/pg1/a.yml", "../../ansible.cfg"]
+)
+def test_ansible_is_asked_again_when_a_file_has_changed(
+    closed_environment: Environment, asked: list[object], place: str
+) -> None:
+    """Once as long as nothing changes; a file that is changed, made or removed is seen at once."""
+    path = closed_environment.folder / place
+    before = path.read_text() if path.exists() else None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for text, times in ((before, 1), (f"{before or ''}\n# changed\n", 2), (before, 2)):
+        path.unlink(missing_ok=True) if text is None else path.write_text(text)
+        fleets = [read_fleet(closed_environment.root, "acc", CLIENTS, SERVERS) for _ in range(2)]
+        assert fleets[0] == fleets[1]
+        assert len(asked) == times
+
+
+def test_a_change_of_variables_is_in_the_next_answer(closed_environment: Environment, asked: list[object]) -> None:
+    """Not the answer from before."""
+    site = closed_environment.certs.parent / "site.yml"
+    ports = []
+    for port in (6001, 6002):
+        site.write_text(f"rechain_services: [{{port: {port}}}]\n")
+        ports += [endpoint.port for endpoint in read_fleet(closed_environment.root, "acc", CLIENTS, SERVERS).endpoints()]
+    assert ports == [6001, 6001, 6002, 6002]
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "mode"),
+    [
+        ("hosts", """#!/bin/sh\necho '{"db": {"hosts": ["pg1"]}, "_meta": {"hostvars": {}}}'\n""", 0o755),
+        ("hosts.yml", "plugin: ansible.builtin.generator\nhosts: {name: pg1}\nlayers: {}\n", 0o644),
+    ],
+)
+def test_who_asks_somebody_else_is_asked_every_time(
+    closed_environment: Environment, asked: list[object], name: str, content: str, mode: int
+) -> None:
+    """A script or a plugin may answer otherwise though no file has changed."""
+    (closed_environment.folder / "hosts").unlink()
+    (closed_environment.folder / name).write_text(content)
+    (closed_environment.folder / name).chmod(mode)
+    for _ in range(2):
+        assert [host.name for host in read_fleet(closed_environment.root, "acc", CLIENTS, SERVERS).hosts] == ["pg1"]
+    assert len(asked) == 2
+
+
+def test_an_answer_is_for_who_was_asked_about(closed_environment: Environment) -> None:
+    """Other clients of the spec make another fleet of the same files."""
+    assert read_fleet(closed_environment.root, "acc", (*CLIENTS, "new"), SERVERS).external_clients[-1] == "new"
+    assert "new" not in read_fleet(closed_environment.root, "acc", CLIENTS, SERVERS).external_clients
