@@ -10,7 +10,8 @@ from tasks.fleet.inventory import read_fleet
 from tasks.keys import generate_keys
 from tasks.next_generation import keep_current, record_next, refuse_outside, write_next
 from tasks.repository.deployment import check_repository, write_first_certs
-from tasks.repository.generations import outside_sides, read_generation, spec_digest
+from tasks.repository.generation_yaml import outside_sides, spec_digest
+from tasks.repository.generations import read_generation
 from tasks.repository.intent import settle
 from tasks.repository.layout import certs_paths
 from tasks.repository.lock import issuing

@@ -24,14 +24,8 @@ from tasks.fleet.openssl import OpensslJudge
 from tasks.keys import generate_keys
 from tasks.next_generation import keep_current, record_next, write_next
 from tasks.repository.deployment import check_repository, write_first_certs
-from tasks.repository.generations import (
-    has_ca_keys,
-    known_generations,
-    outside_sides,
-    read_ca_keys,
-    read_generation,
-    spec_digest,
-)
+from tasks.repository.generation_yaml import outside_sides, spec_digest
+from tasks.repository.generations import has_ca_keys, known_generations, read_ca_keys, read_generation
 from tasks.repository.intent import settle
 from tasks.repository.lock import issuing
 from tasks.repository.requests import read_request_keys, read_requests, remove_requests

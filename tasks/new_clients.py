@@ -16,7 +16,8 @@ from rechain.spec import ChainSpec, digest
 from tasks.access import deployed_phase, leaf_keys
 from tasks.fleet.openssl import OpensslJudge
 from tasks.keys import generate_keys
-from tasks.repository.generations import has_ca_keys, known_generations, read_ca_keys, spec_digest
+from tasks.repository.generation_yaml import spec_digest
+from tasks.repository.generations import has_ca_keys, known_generations, read_ca_keys
 from tasks.repository.spec_file import spec_path
 from tasks.state import FleetState, now
 

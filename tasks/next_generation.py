@@ -12,7 +12,8 @@ from rechain.issue import ROOT, Issued
 from rechain.phase import Phase
 from rechain.revocation import first_crls
 from rechain.rotation import Rotation
-from tasks.repository.generations import adopt_environment, outside_sides, snapshot, write_generation
+from tasks.repository.generation_yaml import outside_sides
+from tasks.repository.generations import adopt_environment, snapshot, write_generation
 from tasks.repository.requests import read_requests
 from tasks.repository.revocations import read_known_crls
 from tasks.repository.rotation_yaml import update_rotation

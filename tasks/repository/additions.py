@@ -9,15 +9,13 @@ from rechain.certificate import merge
 from rechain.certs import Certs
 from tasks.repository.certs_yaml import read_certs, render_certs, render_keys
 from tasks.repository.files import read_text
+from tasks.repository.generation_yaml import GENERATION_FILE, generation_text, outside_sides
 from tasks.repository.generations import (
     CA_VAULT_FILE,
     CERTS_FILE,
-    META_FILE,
     VAULT_FILE,
     ca_keys_text,
     has_ca_keys,
-    meta_text,
-    outside_sides,
     read_ca_keys,
     replace_files,
 )
@@ -48,7 +46,7 @@ def extend_generation(root: Path, environment: str, added: Added, spec_digest: s
         texts[CA_VAULT_FILE] = encrypt(ca_keys_text({**known, **added.ca_keys}), vault_id=CA_VAULT_ID)
     texts[CERTS_FILE] = _certs_text(folder / CERTS_FILE, added)
     if spec_digest is not None:
-        texts[META_FILE] = meta_text(spec_digest, outside_sides(root, environment, number))
+        texts[GENERATION_FILE] = generation_text(spec_digest, outside_sides(root, environment, number))
     replace_files(root, environment, number, texts)
 
 

@@ -26,6 +26,7 @@ from rechain.generation import Generation, PrivateKeys, Side
 from rechain.issue import Issued
 from tasks.repository.certs_yaml import read_certs, read_keys, render_certs, render_keys
 from tasks.repository.files import parse_yaml, read_text, remove_empty, rename_durably, sync_folder, write_durably
+from tasks.repository.generation_yaml import GENERATION_FILE, generation_text
 from tasks.repository.layout import certs_paths, generation_folder, staged_folder, state_folder
 from tasks.repository.lock import locked
 from tasks.repository.rotation_yaml import read_rotation
@@ -34,7 +35,6 @@ from tasks.repository.vault import CA_VAULT_ID, encrypt, read_vault, require_enc
 CERTS_FILE = "certs.yml"
 VAULT_FILE = "certs.vault.yml"
 CA_VAULT_FILE = "ca.vault.yml"
-META_FILE = "generation.yml"
 CRL_FILE = "crl.pem"
 _PREFIX = "generation-"
 
@@ -66,7 +66,7 @@ def write_generation(
     Raises:
         RepositoryError: rotation.yml names that generation already, or the vault password is missing.
     """
-    texts = _texts(issued, meta_text(spec_digest, outside), crls, keep_ca_keys=keep_ca_keys)
+    texts = _texts(issued, generation_text(spec_digest, outside), crls, keep_ca_keys=keep_ca_keys)
     with locked(root, environment):
         _refuse_known(root, environment, issued.generation.number)
         _put(root, environment, issued.generation.number, texts)
@@ -172,32 +172,6 @@ def parse_ca_keys(path: Path) -> Mapping[str, str]:
     return {str(name): str(key) for name, key in keys.items()}
 
 
-def spec_digest(root: Path, environment: str, number: int) -> str | None:
-    """Digest of the chain spec that a generation was issued from; None when it was adopted or does not exist.
-
-    Raises:
-        RepositoryError: generation.yml is unreadable.
-    """
-    digest = _meta(root, environment, number).get("spec_digest")
-    return None if digest is None else str(digest)
-
-
-def outside_sides(root: Path, environment: str, number: int) -> tuple[Side, ...]:
-    """The sides of a generation that an outside CA signed.
-
-    Raises:
-        RepositoryError: generation.yml is unreadable.
-    """
-    recorded = _meta(root, environment, number).get("outside")
-    return tuple(side for side in Side if isinstance(recorded, list) and side.value in recorded)
-
-
-def _meta(root: Path, environment: str, number: int) -> Mapping[str, object]:
-    path = generation_folder(root, environment, number) / META_FILE
-    document = parse_yaml(read_text(path), str(path)) if path.exists() else None
-    return document if isinstance(document, dict) else {}
-
-
 def delete_generation(root: Path, environment: str, number: int) -> None:
     """Remove a generation's folder, keys and all. Idempotent, safe to retry."""
     with locked(root, environment):
@@ -223,18 +197,12 @@ def _texts(issued: Issued, meta: str, crls: Sequence[Crl], *, keep_ca_keys: bool
     with ThreadPoolExecutor() as pool:  # a second of ansible-vault each
         vaults = dict(zip(plain, pool.map(lambda seal: seal(), plain.values()), strict=True))
     lists = {CRL_FILE: "".join(crl.pem for crl in crls)} if crls else {}
-    return {CERTS_FILE: render_certs("", certs), META_FILE: meta, **lists, **vaults}
+    return {CERTS_FILE: render_certs("", certs), GENERATION_FILE: meta, **lists, **vaults}
 
 
 def ca_keys_text(keys: Mapping[str, str]) -> str:
     """What the vault of CA keys holds, in plain; never written so."""
     return yaml.safe_dump({"ca_keys": dict(keys)}, default_style="|")
-
-
-def meta_text(digest: str, outside: Collection[Side] = ()) -> str:
-    """What generation.yml holds."""
-    recorded = {"outside": [side.value for side in Side if side in outside]} if outside else {}
-    return yaml.safe_dump({"schema": 1, "spec_digest": digest, **recorded})
 
 
 def _refuse_known(root: Path, environment: str, number: int) -> None:
@@ -246,9 +214,11 @@ def _refuse_known(root: Path, environment: str, number: int) -> None:
 
 
 def _refresh(root: Path, environment: str, number: int, texts: Mapping[str, str]) -> None:
-    """Replace single files of a folder, so that at no instant any other is missing."""
+    """Replace single files of a folder, so that at no instant any other is missing; a new folder appears whole."""
     folder, staged = generation_folder(root, environment, number), staged_folder(root, environment)
-    folder.mkdir(exist_ok=True)
+    if not folder.exists():
+        _put(root, environment, number, texts)
+        return
     for name, text in texts.items():
         write_durably(staged / name, text, _mode(name))
         rename_durably(staged / name, folder / name)

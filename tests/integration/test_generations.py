@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from rechain.certificate import merge
 from rechain.errors import RepositoryError
+from rechain.generation import Side
 from rechain.phase import Phase
+from tasks.repository import generations
 from tasks.repository.certs_yaml import read_certs, read_keys, render_certs
 from tasks.repository.deployment import check_repository, write_first_certs
+from tasks.repository.generation_yaml import outside_sides, spec_digest
 from tasks.repository.generations import (
     adopt_environment,
     delete_generation,
@@ -24,7 +29,6 @@ from tasks.repository.generations import (
     read_generation_keys,
     restore_texts,
     snapshot,
-    spec_digest,
     write_generation,
 )
 from tasks.repository.intent import deploy_files
@@ -70,6 +74,49 @@ def test_a_generation_that_is_in_use_is_never_overwritten(environment: Environme
     with pytest.raises(RepositoryError, match=r"generation-2: is in use"):
         write_generation(root, "acc", issued(NEXT), "third", keep_ca_keys=False)
     assert spec_digest(root, "acc", 2) == "second"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "is missing"),
+        ("", "is empty"),
+        ("- server", "Input should be a valid dictionary"),
+        ("{", "is not valid YAML"),
+        ("schema: 2\nspec_digest: x\n", "schema: is not 1"),
+        ("schema: 1\n", "spec_digest: Field required"),
+        ("schema: 1\nspec_digest: x\noutside: server\n", "outside: "),
+        ("schema: 1\nspec_digest: x\noutside: [servers]\n", "outside.0: "),
+        ("schema: 1\nspec_digest: x\noutsides: [server]\n", "outsides: Extra inputs are not permitted"),
+    ],
+)
+def test_a_damaged_record_is_refused(environment: Environment, content: str | None, said: str) -> None:
+    """An own CA would take over from an outside one, and a changed spec would be blamed."""
+    write_generation(environment.root, "acc", issued(NEXT), "digest", keep_ca_keys=False, outside=[Side.SERVER])
+    assert outside_sides(environment.root, "acc", 2) == (Side.SERVER,)
+    path = environment.state / "generation-2" / "generation.yml"
+    path.unlink() if content is None else path.write_text(content)
+    for read in (outside_sides, spec_digest):
+        with pytest.raises(RepositoryError, match=re.escape(said)) as caught:
+            read(environment.root, "acc", 2)
+        assert str(path) in str(caught.value)
+        assert "restore it from Git" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_is_new_appears_whole(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut short while the current generation is kept for the first time, nothing of it is there; else all is broken."""
+    monkeypatch.setattr(generations, "sync_folder", _power_cut)
+    with pytest.raises(KeyboardInterrupt):
+        snapshot(environment.root, "acc", 1)
+    assert known_generations(environment.root, "acc") == ()
+    monkeypatch.undo()
+    snapshot(environment.root, "acc", 1)
+    assert restore_texts(environment.root, "acc", 1) == (environment.certs.read_text(), environment.vault.read_text())
+
+
+def _power_cut(_folder: Path) -> None:
+    raise KeyboardInterrupt
 
 
 def test_an_adopted_environment_is_kept_byte_for_byte(environment: Environment) -> None:

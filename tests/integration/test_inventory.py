@@ -340,7 +340,9 @@ def test_a_change_of_variables_is_in_the_next_answer(closed_environment: Environ
     ports = []
     for port in (6001, 6002):
         site.write_text(f"rechain_services: [{{port: {port}}}]\n")
-        ports += [endpoint.port for endpoint in read_fleet(closed_environment.root, "acc", CLIENTS, SERVERS).endpoints()]
+        ports += [
+            endpoint.port for endpoint in read_fleet(closed_environment.root, "acc", CLIENTS, SERVERS).endpoints()
+        ]
     assert ports == [6001, 6001, 6002, 6002]
     assert len(asked) == 2
 

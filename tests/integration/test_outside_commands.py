@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from rechain.generation import Side
-from tasks.repository.generations import outside_sides, read_generation
+from tasks.repository.generation_yaml import outside_sides
+from tasks.repository.generations import read_generation
 from tasks.repository.rotation_yaml import read_rotation, write_rotation
 from tests.environments import AT_REST, Environment, make_environment, tree
 from tests.outside_ca import OutsideCa
