@@ -51,7 +51,7 @@ def readme(chain: LeafChain, trusted: Bundle, connection: Connection, phase: Pha
     """
     sections = [
         _what(chain, trusted, connection.client),
-        _now(phase),
+        _now(chain, phase),
         _course(phase),
         *(_examples(connection, way) for way in connection.ways),
         _checks(connection),
@@ -72,10 +72,18 @@ def _what(chain: LeafChain, trusted: Bundle, name: str) -> str:
     )
 
 
-def _now(phase: Phase | None) -> str:
+def _now(chain: LeafChain, phase: Phase | None) -> str:
     if phase is None:
         return f"WHAT TO DO NOW\n\n{_AT_REST}"
-    return f"WHAT TO DO NOW, in phase {phase} of a refresh\n\n{_COURSE[phase]}"
+    told = f"WHAT TO DO NOW, in phase {phase} of a refresh\n\n{_COURSE[phase]}"
+    if phase is Phase.CLIENTS:
+        return told
+    # Whether its owner has this pair is known to the owner alone: a client may be new, or may have got it anew.
+    serial = f"{chain.leaf.serial:x}"
+    return (
+        f"{told}\n\nIf you have no certificate yet, or one whose serial is not {serial},\n"
+        "install all files, together: this one works at once."
+    )
 
 
 def _course(phase: Phase | None) -> str:

@@ -7,16 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rechain import gate
+from rechain.canary import failures_since
 from rechain.errors import RepositoryError
 from rechain.fleet import ServiceKind
 from rechain.gate import CertificateUse, SessionEvidence, Waiting
 from rechain.phase import Phase
 from rechain.rotation import Gate
 from tasks.access import reading_access
+from tasks.fleet.canary import read_segments
 from tasks.fleet.connection import Access, Unreadable
 from tasks.fleet.sessions import sessions
 from tasks.logs import certificate_alerts, load_marks
-from tasks.record import run_directory
+from tasks.record import run_directory, run_path
 from tasks.reporting import show_so_far
 from tasks.repository.rotation_branch import is_on_base
 from tasks.run_page import show_progress
@@ -55,7 +57,17 @@ def waiting_now(state: FleetState) -> tuple[Waiting, ...]:
         return ()
     about_base = _about_base(state, leaving, leaving.following, fetch=False)
     about_clients = _about_clients(state, leaving, leaving.following, window_s=0.0)
-    return gate.still_closed((*about_base, *about_clients), state.rotation)
+    return gate.still_closed((*about_base, *about_clients, *_recorded(state, leaving)), state.rotation)
+
+
+def _recorded(state: FleetState, leaving: Phase) -> tuple[Waiting, ...]:
+    """What the canary has recorded and the logs say since the phase was reached, on the worker that took it there."""
+    since = state.rotation.reached_at
+    if leaving not in _JUDGED_BY_CANARY or since is None:
+        return ()
+    record = run_path(state.ref, state.rotating.next.number)
+    failures = tuple(str(attempt) for attempt in failures_since(read_segments(record), since))
+    return (*gate.canary(failures, since), *_logs(state, record))
 
 
 def _about_base(state: FleetState, leaving: Phase, phase: Phase, *, fetch: bool) -> tuple[Waiting, ...]:

@@ -41,11 +41,16 @@ def run_directory(ref: EnvironmentRef, generation: int, purpose: str = "") -> Pa
         generation: The generation that is rotated to, or the one in use.
         purpose: Tells a run that is no rotation from the one that led to the generation.
     """
-    repository = hashlib.sha256(str(ref.root).encode()).hexdigest()[:12]
-    name = f"generation-{generation}" + (f"-{purpose}" if purpose else "")
-    directory = state_base() / f"{ref.environment}-{repository}" / name
+    directory = run_path(ref, generation, purpose)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     return directory
+
+
+def run_path(ref: EnvironmentRef, generation: int, purpose: str = "") -> Path:
+    """As `run_directory`, for those who only look: it may not exist."""
+    repository = hashlib.sha256(str(ref.root).encode()).hexdigest()[:12]
+    name = f"generation-{generation}" + (f"-{purpose}" if purpose else "")
+    return state_base() / f"{ref.environment}-{repository}" / name
 
 
 def rotation_record(ref: EnvironmentRef) -> Path:

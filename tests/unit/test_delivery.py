@@ -122,6 +122,9 @@ def test_every_phase_says_what_to_do_now_and_what_will_come(phase: Phase | None,
     text = _text(_fleet((POSTGRESQL, 5432)), {}, phase)
     now, course = text.split("WHAT TO DO NOW", 1)[1].split("A refresh of the chain takes this course", 1)
     assert told in " ".join(now.split())
+    serial = f"{CHAIN.clients['app'].leaf.serial:x}"
+    is_for_who_lacks_it = f"whose serial is not {serial}, install all files" in " ".join(now.split())
+    assert is_for_who_lacks_it is (phase not in (None, Phase.CLIENTS))
     assert [each for each in Phase if f"\n> {each}" in course] == ([phase] if phase else [])
     assert all(f" {each} " in course for each in Phase)
     assert max(map(len, course.split("DIRECT", 1)[0].splitlines())) <= 120
