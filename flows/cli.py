@@ -28,6 +28,7 @@ app = App(
     name="rechain",
     version=lambda: metadata.version("rechain"),
     help="Refresh the mTLS certificate chain of a PostgreSQL fleet, and prove every step.",
+    suppress_keyboard_interrupt=False,  # what to do next is said below
 )
 app.command(rotating.refresh)
 app.command(rotating.rollback)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from prefect import flow
 
 from rechain.errors import InputError
@@ -18,7 +20,7 @@ from tasks.record import rotation_record, run_directory
 from tasks.repository.location import repository_root
 from tasks.revoke import check_revocable, revocation_report, revoke_client
 from tasks.settle import settle_environment
-from tasks.state import EnvironmentRef, observe
+from tasks.state import EnvironmentRef, FleetState, observe
 from tasks.verify import verify_phase
 from tasks.watch import watched
 
@@ -60,7 +62,7 @@ def revoke_certificate(  # noqa: PLR0917  # the fields of the run form
     settle_environment(ref, accept_non_atomic=accept_non_atomic, take_over=take_over)
     check_revocable(ref, client, generation)
     state = observe(ref)
-    phase, record = deployed_phase(state), run_directory(ref, state.current.number, f"revoke-{client}")
+    phase, record = deployed_phase(state), _record(ref, state, client, generation)
     claim_it = claimed(ref, Direction.REFRESH, phase, take_over=take_over)
     with claim_it as claim, watched(ref, record, without=[client]) as canary:
         canary.watch_on()  # what the others' logins are like before anything is changed
@@ -72,3 +74,10 @@ def revoke_certificate(  # noqa: PLR0917  # the fields of the run form
             verified = verify_phase(ref, phase, tries_revoked=True)
         canary.watch_on()
     return revocation_report(ref, record, revoked, verified)
+
+
+def _record(ref: EnvironmentRef, state: FleetState, client: str, generation: int | None) -> Path:
+    """A run that is started again goes on with the record of the first; a new certificate's begins anew."""
+    used = [one for one in (state.current, state.next) if one and generation in (None, one.number)]
+    serials = [f"{one.clients[client].leaf.serial:x}" for one in used if client in one.clients]
+    return run_directory(ref, state.current.number, "-".join(("revoke", client, *serials)))

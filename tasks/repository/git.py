@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +149,16 @@ def push(clone: Clone, branch: str, commit: str, request: Mapping[str, str]) -> 
     refused = [line for line in finished.stdout.splitlines() if line.startswith("!") and "rejected]" in line]
     if refused and "declined" not in refused[0] and "protected" not in refused[0]:
         raise MovedOn(f"branch {branch}", "the remote's has moved on: somebody else pushed", "run the command again")
-    raise RepositoryError(f"git push {clone.remote}", said(finished), "correct that, then run the same command again")
+    raise RepositoryError(
+        f"git push {clone.remote}", _declined(finished, refused), "correct that, then run the same command again"
+    )
+
+
+def _declined(finished: Finished, refused: Sequence[str]) -> str:
+    """Why a push was refused: what the remote's hook says, or that it says nothing."""
+    if refused and "remote:" not in finished.stderr:
+        return _blotted(refused[0].split("\t")[-1])
+    return said(finished)
 
 
 def said(finished: Finished) -> str:

@@ -206,6 +206,14 @@ def test_a_refused_push_is_told_and_the_work_is_kept(team: Team, checked_out: st
     assert (git(team.ours, "rev-parse", "HEAD"), tree(team.ours)) == (head, files)
 
 
+def test_a_hook_that_says_nothing_is_named(team: Team) -> None:
+    """Git itself only says that some refs were not pushed."""
+    team.hook("pre-receive", "exit 1")
+    refused = team.config("add-client", "etl", expect=2)
+    assert "[remote rejected] (pre-receive hook declined)" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
 def test_without_a_remote_nothing_is_changed(team: Team) -> None:
     """Nobody could merge it; nor in a folder that is no clone, nor when the remote is gone."""
     gone = team.remote.rename(team.remote.with_name("moved.git"))

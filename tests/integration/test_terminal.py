@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,28 @@ def test_a_closed_standard_input_is_no_terminal(environment: Environment) -> Non
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert done.stderr == "rechain: there is no terminal to confirm on (add --yes)\n"
+
+
+def test_ctrl_c_says_how_to_go_on(closed_environment: Environment, tmp_path: Path) -> None:
+    """While a program runs for it, which is ended too."""
+    script, asked = closed_environment.folder / "hosts", tmp_path / "asked"
+    script.write_text(f"#!/bin/sh\necho $$ > {asked}\nexec sleep 300\n")
+    script.chmod(0o755)
+    command = [str(_RECHAIN), "verify", "acc", "--repo", str(closed_environment.root)]
+    # A shell's background jobs ignore the signal, and so would what they start.
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_ctrl_c) as running:  # noqa: PLW1509
+        limit = time.monotonic() + 60
+        while not (asked.exists() and asked.read_text().strip()):
+            assert running.poll() is None
+            assert time.monotonic() < limit
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    assert said == "rechain: interrupted; run the same command again to go on\n"
+    assert running.returncode == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(asked.read_text()), 0)
+
+
+def _heed_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
