@@ -173,7 +173,7 @@ class Lab:
         return self._launch("lab.application", orders)
 
     def run_watcher(
-        self, name: str = "watch", *, interval_ms: int = 150, identities: Sequence[Identity] | None = None
+        self, name: str = "watch", *, interval_ms: int = 250, identities: Sequence[Identity] | None = None
     ) -> Process:
         """Start a watcher that logs in as everybody, or as those named; it ends with this process."""
         return self._launch("lab.watch", self._orders(name, tuple(identities or self.identities), interval_ms))

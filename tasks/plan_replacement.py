@@ -13,7 +13,7 @@ from rechain.phase import Phase
 from rechain.plan import Planned
 from rechain.prover import HandshakeJudge, prove
 from rechain.replacement import plan_replacement
-from rechain.rotation import replacing
+from rechain.rotation import is_replaced_half, replacing
 from tasks.access import leaf_keys
 from tasks.fleet.inventory import read_fleet
 from tasks.fleet.openssl import OpensslJudge
@@ -73,7 +73,9 @@ def _begin(ref: EnvironmentRef) -> _Replacing:
         refuse_outside(ref, rotation)
         return _trial(ref, rotation.last_generation + 1, state)
     replacing(rotation)
-    return _issued(state, state.certs, state.next)
+    # certs.yml holds the next generation already when a replacement was cut short; hosts may hold either.
+    before = compose(state.rotating, Phase.ISSUED) if is_replaced_half(rotation) else state.certs
+    return _issued(state, before, state.next)
 
 
 def _issued(state: FleetState, before: Certs | None, following: Generation) -> _Replacing:

@@ -12,7 +12,7 @@ from lab.chain import Style
 from lab.fleet import Lab
 from lab.installation import Installation, PostgresqlNotFound, find_postgresql
 
-_CANARY_INTERVAL_MS = 300  # a login costs as much as ten queries, and the cores are the fleet's as well
+_CANARY_INTERVAL_MS = 500  # a login costs as much as ten queries, and the cores are the fleet's as well
 
 
 @pytest.fixture(scope="session")
