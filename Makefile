@@ -43,10 +43,10 @@ demo: $(SET_UP)
 	@$(BIN)/rechain demo $(ARGS)
 
 test: $(SET_UP)
-	@$(ISOLATED) $(BIN)/python -m pytest -m 'not faults' $(PARALLEL) $(ARGS)
+	@$(ISOLATED) $(BIN)/python -m pytest -m 'not faults and not long' $(PARALLEL) $(ARGS)
 
 test-faults: $(SET_UP)
-	@$(ISOLATED) $(BIN)/python -m pytest tests/faults $(ARGS)
+	@$(ISOLATED) $(BIN)/python -m pytest -m 'faults or long' tests/faults tests/e2e $(ARGS)
 
 check: $(SET_UP)
 	$(BIN)/ruff format --check .

@@ -65,6 +65,7 @@ def _log_in_everywhere(desk: Desk, managed: Identity) -> None:
     assert len(logins) == 2 * len(lab.endpoints)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_an_adopted_environment_gains_clients_under_a_chain_of_their_own(new_desk: Callable[..., Desk]) -> None:
     """Chainsmith kept no CA key: a further client root joins the servers' bundle, and nobody present is disturbed."""

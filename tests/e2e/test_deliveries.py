@@ -92,6 +92,7 @@ def _leaf(desk: Desk, client: str, generation: int) -> int:
     return read_generation(desk.lab.repository.root, ENVIRONMENT, generation).clients[client].leaf.serial
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_what_is_delivered_logs_in_from_java_and_psql_in_every_phase(
     new_desk: Callable[..., Desk], java: Java, psql: Psql, tmp_path: Path

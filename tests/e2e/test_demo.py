@@ -45,6 +45,7 @@ def test_the_demo_tries_a_thousand_logins_and_none_fails(tmp_path: Path, prefect
     assert last.startswith(f"{report['canary']['attempted']} logins were tried, none failed")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_the_demo_adds_a_client_and_no_login_fails(tmp_path: Path, prefect_api: dict[str, str]) -> None:
     """A team asks for a login and gets it, while everybody else goes on."""
@@ -56,6 +57,7 @@ def test_the_demo_adds_a_client_and_no_login_fails(tmp_path: Path, prefect_api: 
     assert NEW_CLIENT in certs["certs"]["client"]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_the_control_reports_the_logins_that_one_step_costs(tmp_path: Path, prefect_api: dict[str, str]) -> None:
     """Replacing everything at once fails logins, and the same canary counts them."""

@@ -65,6 +65,7 @@ def test_the_outage_that_is_reported_is_the_one_that_was(new_desk: Callable[...,
     _log_in_all(lab)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_a_chain_that_has_expired_is_replaced(new_desk: Callable[..., Desk], faketime: Path) -> None:
     """Nobody can log in, replication is broken too; minimal impact refuses and names the way out."""
@@ -84,6 +85,7 @@ def test_a_chain_that_has_expired_is_replaced(new_desk: Callable[..., Desk], fak
     _log_in_all(lab)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_an_environment_without_certificates_gets_its_first(new_desk: Callable[..., Desk]) -> None:
     """Servers that can't even start are given their files, started, and proven.
@@ -124,6 +126,7 @@ def test_an_environment_without_certificates_gets_its_first(new_desk: Callable[.
     assert (desk.status()["current"], desk.status()["next"]) == (1, 2)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_a_host_that_fails_half_way_leaves_everything_as_it_was(new_desk: Callable[..., Desk]) -> None:
     """Hosts before it get their previous sets back, and so does the repository; nobody is locked out."""

@@ -57,6 +57,7 @@ def authority(tmp_path: Path) -> OutsideCa:
     return OutsideCa.root(tmp_path / "root").below(tmp_path / "issuing")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_an_outside_server_chain_beside_our_own_client_chain(
     new_desk: Callable[..., Desk], authority: OutsideCa, tmp_path: Path
@@ -71,6 +72,7 @@ def test_an_outside_server_chain_beside_our_own_client_chain(
     assert "--own-ca" in again
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_a_rotation_within_one_outside_ca(new_desk: Callable[..., Desk], authority: OutsideCa, tmp_path: Path) -> None:
     """Both sides, and the present generation is of that CA already: nobody fails, and old leaves log in as before.

@@ -32,6 +32,7 @@ def test_it_starts_again_after_everything_was_killed_and_names_what_dies(tmp_pat
             assert second.is_gone
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_a_start_that_is_interrupted_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
