@@ -49,7 +49,7 @@ def _digests(lab: Lab) -> dict[str, str]:
 @pytest.mark.timeout(1200)
 def test_the_outage_that_is_reported_is_the_one_that_was(new_desk: Callable[..., Desk]) -> None:
     """Equal to what an independent watcher saw, within a second; then everybody logs in with new certificates."""
-    desk = new_desk()
+    desk = new_desk(canary_interval_ms=50)
     lab = desk.lab
     watched = [one for one in lab.identities if one.client not in ("applicatie", BACKUP)]
     watcher = lab.run_watcher(interval_ms=50, identities=watched)

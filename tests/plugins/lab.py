@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lab.chain import Style
 from lab.fleet import Lab
 from lab.installation import Installation, PostgresqlNotFound, find_postgresql
 
-_CANARY_INTERVAL_MS = 500  # a login costs as much as ten queries, and the cores are the fleet's as well
+# A login costs as much as ten queries, and the cores are the fleet's as well.
+_OPTIONS = {"canary_interval_ms": 500}
 
 
 @pytest.fixture(scope="session")
@@ -27,9 +28,8 @@ def new_lab(tmp_path: Path) -> Iterator[Callable[..., Lab]]:
     """Starts a fleet of the test's own, to rotate or to break: `new_lab(style="python", prefer="wheel")`."""
     with ExitStack() as labs:
 
-        def start(name: str = "lab", *, style: Style | str = Style.GO, prefer: str | None = None) -> Lab:
-            lab = Lab.prepare(tmp_path / name, style=style, prefer=prefer, canary_interval_ms=_CANARY_INTERVAL_MS)
-            return labs.enter_context(lab)
+        def start(name: str = "lab", **options: Any) -> Lab:
+            return labs.enter_context(Lab.prepare(tmp_path / name, **{**_OPTIONS, **options}))
 
         yield start
 
