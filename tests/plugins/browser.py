@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 _CLOSED = [
     "--no-sandbox",  # it refuses to run as root with one
@@ -17,6 +17,13 @@ _CLOSED = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of somebody who has never been here."""
+    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+        yield context.new_page()
 
 
 @pytest.fixture(scope="module")  # Playwright keeps an event loop in this thread, which others would take for theirs
