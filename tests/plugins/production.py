@@ -102,6 +102,13 @@ def _program(unit_name: str, values: Mapping[str, str], home: Path) -> Iterator[
         program.end()
 
 
+@pytest.fixture
+def prefect_database() -> Iterator[str]:
+    """A PostgreSQL for Prefect alone: the value of PREFECT_SERVER_DATABASE_CONNECTION_URL."""
+    with _database() as place:
+        yield f"postgresql+asyncpg://{place}/prefect"
+
+
 @contextmanager
 def _database() -> Iterator[str]:
     """Prefect's own PostgreSQL, which wants a password: USER:PASSWORD@HOST:PORT."""

@@ -99,14 +99,23 @@ class Team:
 
     def run(self, deployment: str, **parameters: Any) -> str:
         """Start a run of a deployment, named FLOW/DEPLOYMENT; its id."""
-        parameters.setdefault("environment", ENVIRONMENT)
+        return self.start(deployment, {"environment": ENVIRONMENT, **parameters})
+
+    def start(self, deployment: str, parameters: Mapping[str, Any]) -> str:
+        """Start a run of a deployment with these parameters and no others; its id."""
         found = self.get(f"deployments/name/{deployment}")
-        made = ask(f"{self.api}/deployments/{found['id']}/create_flow_run", {"parameters": parameters})
+        made = ask(f"{self.api}/deployments/{found['id']}/create_flow_run", {"parameters": dict(parameters)})
         return str(made["id"])
 
     def look(self, run: str) -> dict[str, Any]:
         """A run as the API tells it."""
         found: dict[str, Any] = self.get(f"flow_runs/{run}")
+        return found
+
+    def runs(self, deployment: str) -> list[dict[str, Any]]:
+        """Every run of a deployment, named FLOW/DEPLOYMENT."""
+        wanted = {"deployment_id": {"any_": [self.get(f"deployments/name/{deployment}")["id"]]}}
+        found: list[dict[str, Any]] = ask(f"{self.api}/flow_runs/filter", {"flow_runs": wanted, "limit": 200})
         return found
 
     def wait(self, run: str, *states: str, limit_s: float = LIMIT_S) -> dict[str, Any]:
@@ -138,6 +147,10 @@ class Team:
         """What a run logged."""
         lines = ask(f"{self.api}/logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}, "limit": 200})
         return "\n".join(line["message"] for line in lines)
+
+    def ask(self, path: str, body: object) -> Any:
+        """One POST to the API."""
+        return ask(f"{self.api}/{path}", body)
 
     def get(self, path: str) -> Any:
         """One GET of the API."""
