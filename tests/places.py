@@ -51,13 +51,20 @@ def git_objects(root: Path) -> Content:
 
 
 def prefect_answers(api: str) -> Iterator[Content]:
-    """What Prefect's API tells of runs, their states, logs and artifacts."""
+    """What Prefect's API tells of runs, their states, logs, artifacts and events."""
     for kind in ("flow_runs", "task_runs", "logs", "artifacts"):
         for page in count():
             answer = ask(f"{api}/{kind}/filter", {"limit": _PAGE, "offset": page * _PAGE})
             yield f"{api}/{kind}", json.dumps(answer).encode()
             if len(answer) < _PAGE:
                 break
+    events = ask(f"{api}/events/filter", {"filter": {"order": "ASC"}, "limit": 50})
+    while True:
+        yield f"{api}/events", json.dumps(events).encode()
+        if not events.get("next_page"):
+            break
+        with urllib.request.urlopen(events["next_page"], timeout=60) as answer:  # noqa: S310  # our own server
+            events = json.loads(answer.read())
 
 
 def ask(url: str, body: object) -> Any:

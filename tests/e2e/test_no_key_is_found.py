@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from lab.environment import CLIENTS, ENVIRONMENT, EXTERNAL, SERVERS
 from lab.fleet import Lab
 from tests.inventories import set_reload
-from tests.needles import Needles, keys_in, lines, secret
+from tests.needles import Needles, lines, secret
 from tests.outside_ca import OutsideCa
 from tests.places import (
     KEY_DIRECTORIES,
@@ -39,6 +39,7 @@ from tests.places import (
     shared,
 )
 from tests.plugins.desk import Desk
+from tests.vaults import vaulted_keys
 
 _DECOY = "planted"
 _LEAVES = len(SERVERS) + len(CLIENTS)
@@ -93,14 +94,14 @@ def test_no_key_is_found_anywhere(new_desk: Callable[..., Desk], tmp_path: Path)
     lab.repository.commit("as it was before rechain")
     with _planted_meanwhile(scene):
         with Watch(started, (scene.home,)) as watch:
-            keys = _vaulted(lab)
+            keys = vaulted_keys(lab)
             keys |= _from_outside(scene, tmp_path)
             scene.run("generate", ENVIRONMENT)
             scene.run("refresh", ENVIRONMENT, "--yes", "--until", "overlap")
             scene.run("verify", ENVIRONMENT)
             scene.run("revoke", ENVIRONMENT, EXTERNAL, "--reason", "left", "--yes", expect=2)  # opens the CA keys first
             _fail_with_a_key_on_the_lips(scene)
-        keys |= _vaulted(lab)
+        keys |= vaulted_keys(lab)
         assert len(keys) >= 2 * _LEAVES + _CAS
         needles = Needles({**keys, _DECOY: scene.decoy})
         _plant(scene)
@@ -114,10 +115,10 @@ def _from_outside(scene: Scene, home: Path) -> dict[str, str]:
     authority, requests = OutsideCa.root(home / "ca"), scene.lab.repository.root / "rechain" / ENVIRONMENT / "requests"
     scene.run("csr", ENVIRONMENT, "--side", "server")
     returned = authority.sign_all(requests.glob("*.csr"), home / "returned.pem")
-    keys = _vaulted(scene.lab)
+    keys = vaulted_keys(scene.lab)
     scene.run("import", ENVIRONMENT, str(requests / "request.yml"), expect=2)
     scene.run("import", ENVIRONMENT, str(returned), str(authority.certificate))
-    keys |= {f"imported {name}": key for name, key in _vaulted(scene.lab).items()}
+    keys |= {f"imported {name}": key for name, key in vaulted_keys(scene.lab).items()}
     scene.run("rollback", ENVIRONMENT, "--yes")
     return keys
 
@@ -149,24 +150,6 @@ def _fail_with_a_key_on_the_lips(scene: Scene) -> None:
     said = scene.run("refresh", ENVIRONMENT, "--yes", "--until", "servers", expect=1)
     assert f"{host.name}: " in said.splitlines()[-1]
     assert "its reload command ended with status 5" in said.splitlines()[-1]
-
-
-def _vaulted(lab: Lab) -> dict[str, str]:
-    """Every private key of every vault of the repository, as `ansible-vault view` shows it."""
-    vaults = [path for path in lab.repository.root.rglob("*.vault.yml") if ".git" not in path.parts]
-    shown = [_view(lab, path) for path in vaults]
-    return {f"{path.parent.name}/{path.name} {i}": key for path, text in shown for i, key in enumerate(keys_in(text))}
-
-
-def _view(lab: Lab, path: Path) -> tuple[Path, str]:
-    password = str(lab.repository.password_file)
-    arguments = [
-        str(Path(sys.executable).with_name("ansible-vault")), "view", str(path),
-        "--vault-id", password, "--vault-id", f"rechain-ca@{password}",
-    ]  # fmt: skip
-    environment = {**os.environ, "LC_ALL": "C.UTF-8", "PAGER": "cat"}
-    done = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=60, env=environment)
-    return path, done.stdout
 
 
 @contextmanager

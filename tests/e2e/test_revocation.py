@@ -97,7 +97,8 @@ def _nights(desk: Desk) -> None:
     assert desk.run("refresh-crls", ENVIRONMENT).stdout == "nothing was due, and every list is in place\n"
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_a_revoked_client_is_refused_everywhere_and_nobody_else_is(
     new_desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
