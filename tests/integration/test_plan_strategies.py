@@ -108,7 +108,8 @@ def test_downtime_is_planned_with_the_generation_that_is_issued(ours: Environmen
     assert "this is a trial" not in " ".join(planned["notes"])
     assert planned == _plan(ours, "downtime"), "the same leaves each time"
     issued = read_rotation(ours.root, "acc")
-    ours.certs.write_bytes((ours.state / "generation-2" / "certs.yml").read_bytes())
+    for path in (ours.certs, ours.vault):
+        path.write_bytes((ours.state / "generation-2" / path.name).read_bytes())
     write_rotation(ours.root, "acc", replace(issued, target=Phase.RETIRED))
     assert _plan(ours, "downtime")["steps"] == planned["steps"], "cut short half way: hosts may still hold all of it"
     write_rotation(ours.root, "acc", replace(issued, phase=Phase.OVERLAP))

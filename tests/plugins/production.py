@@ -53,9 +53,9 @@ class Production:
         return f"http://127.0.0.1:{self.port}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]:
-    """One for all tests of the run; they change nothing on it."""
+    """One for all tests of a file; they change nothing on it."""
     home, port = tmp_path_factory.mktemp("production"), closed_port()
     with ExitStack() as stack:
         database = stack.enter_context(_database())
