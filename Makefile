@@ -26,8 +26,8 @@ PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-
 help:
 	@echo 'make setup         a virtual environment in .venv, every package by its hash'
 	@echo 'make demo          a real PostgreSQL fleet on this machine, and a refresh of its chain under load'
-	@echo 'make test          unit, integration and end-to-end tests: twenty minutes or so on two cores'
-	@echo 'make test-faults   the whole fault matrix: half an hour more'
+	@echo 'make test          unit, integration and end-to-end tests: half an hour on two slow cores'
+	@echo 'make test-faults   the whole fault matrix, and the longest end-to-end tests: more than an hour'
 	@echo 'make check         format, lint, types, import contract'
 	@echo 'make up            a Prefect server with its UI, a worker and a fleet to try on, until Ctrl-C'
 	@echo 'make bench-NAME    a benchmark: bench-generate, bench-scan, bench-files'
@@ -46,7 +46,7 @@ test: $(SET_UP)
 	@$(ISOLATED) $(BIN)/python -m pytest -m 'not faults and not long' $(PARALLEL) $(ARGS)
 
 test-faults: $(SET_UP)
-	@$(ISOLATED) $(BIN)/python -m pytest -m 'faults or long' tests/faults tests/e2e $(ARGS)
+	@$(ISOLATED) $(BIN)/python -m pytest -m 'faults or long' tests/faults tests/e2e $(PARALLEL) $(ARGS)
 
 check: $(SET_UP)
 	$(BIN)/ruff format --check .

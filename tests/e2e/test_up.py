@@ -13,6 +13,7 @@ from lab.processes import Process
 from tests.sessions import Session, session
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_it_starts_again_after_everything_was_killed_and_names_what_dies(tmp_path: Path) -> None:
     """What a killed session left is ended by the next on the same port; when its worker dies, all of that one ends."""
