@@ -20,8 +20,8 @@ class PrefectUi:
         page.set_default_timeout(_PATIENCE_MS)
         self._page, self._address = page, address
 
-    def start(self, deployment: str, environment: str) -> str:
-        """Fill the form of a deployment, its "plan only" switched off, and submit it; the run's id."""
+    def start(self, deployment: str, environment: str) -> None:
+        """Fill the form of a deployment, its "plan only" switched off, and submit it."""
         self._page.goto(f"{self._address}/deployments/deployment/{deployment}/run", wait_until="networkidle")
         form = self._page.locator("form")
         self._choose(form, "environment", environment)
@@ -30,16 +30,14 @@ class PrefectUi:
         switch.click()
         self.keep("run-form")
         form.get_by_role("button", name="Submit").click()
-        self._page.get_by_role("button", name="View run").click()
-        self._page.wait_for_url(re.compile("/runs/flow-run/"))
-        return self._page.url.rpartition("/")[2].partition("?")[0]
+        self._page.wait_for_url(re.compile(r"tab=Runs"))  # where the new run is listed
 
     def answer(self, run: str, decision: str) -> str:
         """Answer the form of a run that waits; the evidence that it shows."""
         self.look_at(run)
         self._page.get_by_role("button", name="Resume").click()
-        modal = self._page.locator(".p-modal__content, .p-modal").last
-        evidence = modal.inner_text()
+        modal = self._page.locator(".p-modal__card")
+        evidence = modal.locator(".p-modal__body").inner_text()
         self._choose(modal, "decision", decision)
         self._field(modal, "who").locator("textarea, input").fill("a.dba")
         self._field(modal, "reason").locator("textarea, input").fill("its owner says so")
@@ -67,4 +65,5 @@ class PrefectUi:
         self._page.locator(".p-select-option", has_text=re.compile(rf"^\s*{value}\s*$")).click()
 
     def _field(self, form: Locator, name: str) -> Locator:
-        return form.locator(".schema-form-property", has_text=re.compile(rf"^\s*{name}(?![a-z_])", re.IGNORECASE))
+        title = self._page.get_by_text(re.compile(rf"^\s*{name}( \(Optional\))?\s*$", re.IGNORECASE))
+        return form.locator(".schema-form-property", has=title)

@@ -33,7 +33,8 @@ def test_a_run_that_waits_is_finished_by_another_worker_after_everything_was_res
     team = new_team(lab, told_in(slack, lab.repository.root, tmp_path))
     team.start_worker("one")
     ui = PrefectUi(page, team.ui)
-    run = ui.start(team.get(f"deployments/name/{_REFRESH}")["id"], ENVIRONMENT)
+    ui.start(team.get(f"deployments/name/{_REFRESH}")["id"], ENVIRONMENT)
+    [run] = [one["id"] for one in team.runs(_REFRESH)]
     team.wait(run, "Suspended")
     _require_told_once(slack, run, "before servers", "external-trust")
     assert "rests at: overlap" in team.look(run)["tags"]
