@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -88,7 +88,8 @@ class Team:
         program = self._programs.pop(name)
         os.kill(program.pid, signal.SIGSTOP)  # it starts nothing while its family is listed
         for pid in [*descendants(program.pid), program.pid]:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # a run that has just ended
+                os.kill(pid, signal.SIGKILL)
         program.wait(60)
 
     def close(self) -> None:
