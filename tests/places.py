@@ -7,9 +7,12 @@ import stat
 import subprocess
 import tempfile
 import threading
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ _OTHERS = ("PostgreSQL.*", "pytest-of-*")
 _PERIOD_S = 0.2
 _LARGEST = 64 * 2**20
 _PAGE = 200
+_PAUSES_S = (1, 2, 4, 8)
 
 Content = tuple[str, bytes]
 """Where it was read, and what was there."""
@@ -68,13 +72,20 @@ def prefect_answers(api: str) -> Iterator[Content]:
 
 
 def ask(url: str, body: object) -> Any:
-    """One question to Prefect's API."""
+    """One question to Prefect's API, asked again while its SQLite has too much to do, as Prefect's own client does."""
     request = urllib.request.Request(  # noqa: S310  # our own server
         url, json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-        text = answer.read()
-    return json.loads(text) if text else None
+    for pause_s in (*_PAUSES_S, None):
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+                text = answer.read()
+            return json.loads(text) if text else None
+        except urllib.error.HTTPError as error:
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE or pause_s is None:
+                raise
+            time.sleep(pause_s)
+    return None
 
 
 @dataclass

@@ -46,9 +46,13 @@ class PrefectUi:
         modal.wait_for(state="hidden")
         return evidence
 
-    def look_at(self, run: str, tab: str = "Logs") -> None:
+    def look_at(self, run: str) -> None:
         """Open a run's page."""
-        self._page.goto(f"{self._address}/runs/flow-run/{run}?tab={tab}", wait_until="networkidle")
+        self._page.goto(f"{self._address}/runs/flow-run/{run}", wait_until="networkidle")
+
+    def turn_to(self, tab: str) -> None:
+        """Open a tab of the page."""
+        self._page.locator(".p-tab", has_text=tab).click()
 
     def shows(self, text: str) -> None:
         """Wait until the page shows a text."""

@@ -68,7 +68,7 @@ def _require_its_page(ui: PrefectUi, run: str) -> None:
     ui.look_at(run)
     ui.shows("Completed")
     ui.keep("run-page")
-    ui.look_at(run, "Artifacts")
+    ui.turn_to("Artifacts")
     for name in ("plan", "progress", "hosts", "logins", "canary", "report"):
         ui.shows(f"{name}-{ENVIRONMENT}")
     ui.keep("run-artifacts")
