@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-faults check up lock
+.PHONY: help setup demo test test-faults pictures check up lock
 
 BIN := .venv/bin
 SET_UP := .venv/.set-up
@@ -29,6 +29,7 @@ help:
 	@echo 'make test          unit, integration and end-to-end tests: half an hour on two slow cores'
 	@echo 'make test-faults   the whole fault matrix, and the longest end-to-end tests: more than an hour'
 	@echo 'make check         format, lint, types, import contract'
+	@echo 'make pictures      the pictures of the documentation again'
 	@echo 'make up            a Prefect server with its UI, a worker and a fleet to try on, until Ctrl-C'
 	@echo 'make bench-NAME    a benchmark: bench-generate, bench-scan, bench-files'
 	@echo 'make lock          requirements.lock again, from pyproject.toml; ARGS=--upgrade for newest versions'
@@ -47,6 +48,11 @@ test: $(SET_UP)
 
 test-faults: $(SET_UP)
 	@$(ISOLATED) $(BIN)/python -m pytest -m 'faults or long' tests/faults tests/e2e $(PARALLEL) $(ARGS)
+
+# What people see, for the documentation: a real refresh, started and answered in a browser.
+pictures: $(SET_UP)
+	@$(ISOLATED) RECHAIN_PICTURES=docs/pictures $(BIN)/python -m pytest tests/e2e/test_waiting_run.py \
+		tests/e2e/test_page_in_a_browser.py $(ARGS)
 
 check: $(SET_UP)
 	$(BIN)/ruff format --check .

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Locator, Page
+
+from tests.slack_picture import slack_page
 
 PICTURES = Path(os.environ.get("RECHAIN_PICTURES") or Path(__file__).parents[1] / "build" / "pictures")
 """Where pictures are kept; `make pictures` puts them into the documentation."""
@@ -57,6 +61,11 @@ class PrefectUi:
     def shows(self, text: str) -> None:
         """Wait until the page shows a text."""
         self._page.get_by_text(text).first.wait_for()
+
+    def keep_message(self, message: Mapping[str, Any]) -> None:
+        """Keep a picture of a message in Slack."""
+        self._page.set_content(slack_page(message))
+        self._page.locator("main").screenshot(path=PICTURES / "slack-message.png")
 
     def keep(self, name: str) -> None:
         """Keep a picture of the page."""

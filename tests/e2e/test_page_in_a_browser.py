@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page
 from rechain.scan.page import page as page_of
 from rechain.scan.report import Scanned
 from rechain.scan.seen import Blind, Listener, Served, Source
+from tests.prefect_ui import PICTURES
 from tests.scans import CLIENT, ENDPOINT, SERVER, authority, scanned, sound
 
 _READABLE = 4.5  # WCAG 2.2, 1.4.3: contrast of text to its background
@@ -67,7 +68,7 @@ def opened(request: pytest.FixtureRequest, browser: Browser, found: list[Scanned
         one.page.on("dialog", lambda dialog: one.complaints.append(dialog.message))
         one.page.on("request", lambda request: one.asked_for.append(request.url))
         one.page.goto(file.as_uri(), wait_until="networkidle")
-        one.page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
+        one.page.screenshot(path=PICTURES / f"scan-{scheme}.png")
         yield one
 
 

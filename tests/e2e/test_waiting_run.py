@@ -38,6 +38,7 @@ def test_a_run_that_waits_is_finished_by_another_worker_after_everything_was_res
     team.wait(run, "Suspended")
     _require_told_once(slack, run, "before servers", "external-trust")
     assert "rests at: overlap" in team.look(run)["tags"]
+    ui.keep_message(_waiting(slack)[0])
 
     team.kill("one")
     team.end("server")
