@@ -89,4 +89,5 @@ def refresh_with_minimal_impact(  # noqa: PLR0917  # the fields of the run form
     if passage.turns_back:  # the claim has been given back by now
         start_roll_back(ref, accept_non_atomic=accept_non_atomic)
     outcome = Outcome.DONE if passage.is_open else Outcome.WAITING
-    return ended(report(ref, record, outcome, waiting=passage.waiting, retired_refused=refused))
+    made = report(ref, record, outcome, waiting=passage.waiting, retired_refused=refused)
+    return ended(made, turns_back=passage.turns_back)

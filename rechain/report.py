@@ -129,6 +129,12 @@ def sentence(report: RotationReport) -> str:
             return f"{report.outcome}; {resting}; {_logins(report.canary)}"
 
 
+def turning_back(report: RotationReport) -> str:
+    """What came of a run at whose gate a person decided to roll back, in one line."""
+    rested = f"{report.environment} rested at {report.resting_phase or 'no phase'}"
+    return f"ended by a decision to roll back, which is a run of its own; {rested}; {_logins(report.canary)}"
+
+
 def _logins(canary: CanaryReport) -> str:
     if not canary.attempted:
         return "no login was watched"

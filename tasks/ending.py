@@ -7,18 +7,23 @@ from typing import cast
 from prefect.states import Completed
 
 from rechain.plan import Planned
-from rechain.report import RotationReport, planned, sentence
+from rechain.report import RotationReport, planned, sentence, turning_back
 from tasks.plan_artifacts import publish_plan
 from tasks.repository.rotation_yaml import read_rotation
 from tasks.state import EnvironmentRef
 
 
-def ended(report: RotationReport) -> RotationReport:
+def ended(report: RotationReport, *, turns_back: bool = False) -> RotationReport:
     """Make a report the end of a flow: whoever called it gets the report, whoever looks at the run its sentence.
 
     Prefect hands on what a returned state carries, so the type that callers see is the report's.
+
+    Args:
+        report: What the run came to.
+        turns_back: Whether a person decided at a gate to roll back, so that nothing waits for them any more.
     """
-    return cast("RotationReport", Completed(message=sentence(report), data=report))
+    said = turning_back(report) if turns_back else sentence(report)
+    return cast("RotationReport", Completed(message=said, data=report))
 
 
 def only_planned(ref: EnvironmentRef, made: Planned) -> RotationReport:

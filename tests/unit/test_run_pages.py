@@ -16,7 +16,7 @@ from rechain.phase import Phase
 from rechain.plan import FileChange, Place, Planned, RotationPlan, Step
 from rechain.plan_page import plan_markdown, plan_rows, plan_summary
 from rechain.prover import Proof
-from rechain.report import CanaryReport, Outage, Outcome, PhaseReport, RotationReport, Strategy
+from rechain.report import CanaryReport, Outage, Outcome, PhaseReport, RotationReport, Strategy, sentence, turning_back
 from rechain.report_page import revocation_markdown, rotation_markdown
 from rechain.revocation import Revoked
 from rechain.revocation_report import RevocationReport
@@ -72,6 +72,22 @@ def test_a_report_has_each_phase_and_all_numbers() -> None:
     assert "logins failed from 12:00:00 to 12:00:12 UTC, **12.4 s**" in text
     assert "retired certificates, which logged in just before, are refused now" in text
     assert text.endswith("**Next:** nothing: the rotation is at its end.\n")
+
+
+def test_a_run_ends_with_a_sentence_in_the_list_of_runs() -> None:
+    """Done, at a gate, and after a decision to roll back, when nothing waits for anybody any more."""
+    waiting = replace(
+        _REPORT,
+        outcome=Outcome.WAITING,
+        resting_phase=Phase.OVERLAP,
+        waiting=(Waiting(Gate.EXTERNAL_TRUST, "app", "has not confirmed"),),
+    )
+    assert sentence(_REPORT) == "done; acc rests at retired; 1290 logins were tried, 2 failed"
+    assert sentence(waiting) == "waits at external-trust; acc rests at overlap"
+    assert turning_back(waiting) == (
+        "ended by a decision to roll back, which is a run of its own; acc rested at overlap; "
+        "1290 logins were tried, 2 failed"
+    )
 
 
 def test_a_report_at_a_gate_says_how_to_open_it() -> None:
