@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Locator, Page
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from tests.slack_picture import slack_page
 
 PICTURES = Path(os.environ.get("RECHAIN_PICTURES") or Path(__file__).parents[1] / "build" / "pictures")
 """Where pictures are kept; `make pictures` puts them into the documentation."""
 _PATIENCE_MS = 120_000
+_TRIES = 4
 
 
 class PrefectUi:
@@ -33,8 +35,14 @@ class PrefectUi:
         assert switch.get_attribute("aria-checked") == "true", "a refresh plans unless somebody says otherwise"
         switch.click()
         self.keep("run-form")
-        form.get_by_role("button", name="Submit").click()
-        self._page.wait_for_url(re.compile(r"tab=Runs"))  # where the new run is listed
+        for _ in range(_TRIES):  # while the server's SQLite has too much to do, it says so, and one presses again
+            form.get_by_role("button", name="Submit").click()
+            try:
+                self._page.wait_for_url(re.compile(r"tab=Runs"), timeout=_PATIENCE_MS / _TRIES)  # the new run is there
+            except PlaywrightTimeoutError:
+                continue
+            return
+        raise AssertionError("the form was not accepted")
 
     def answer(self, run: str, decision: str) -> str:
         """Answer the form of a run that waits; the evidence that it shows."""

@@ -22,7 +22,7 @@ _CLOSED = [
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A page of somebody who has never been here."""
-    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+    with browser.new_context(viewport={"width": 1280, "height": 1240}) as context:
         yield context.new_page()
 
 
