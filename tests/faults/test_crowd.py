@@ -9,9 +9,10 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 
@@ -56,7 +57,7 @@ def test_twenty_scans_and_three_refreshes_at_once(
     everything = [*scans, *map(team.look, (night, *refreshes))]
     assert {one["run_count"] for one in everything} == {1}
     assert {len(_begun(team, one["id"])) for one in everything} == {1}
-    assert most.value <= _LIMIT
+    assert 1 < most.value <= _LIMIT
     taken = {worker: _taken(team, worker) for worker in ("one", "two")}
     assert all(taken.values())
     assert Counter(taken["one"] + taken["two"]) == dict.fromkeys((one["id"] for one in everything), 1)
@@ -79,7 +80,8 @@ def _most_at_once(team: Team, deployment: str) -> Iterator[_Most]:
 
     def look() -> None:
         while not end.wait(1):
-            most.value = max(most.value, sum(one["state_type"] == "RUNNING" for one in team.runs(deployment)))
+            with suppress(HTTPError):  # a server that is busy; there is a next look
+                most.value = max(most.value, sum(one["state_type"] == "RUNNING" for one in team.runs(deployment)))
 
     thread = threading.Thread(target=look)
     thread.start()
