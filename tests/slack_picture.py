@@ -33,7 +33,8 @@ def slack_page(message: Mapping[str, Any]) -> str:
 def _block(block: Mapping[str, Any]) -> str:
     match block["type"]:
         case "header":
-            return f"<h1>{html.escape(block['text']['text'])}</h1>"
+            words = re.sub(r"^\W+", "", block["text"]["text"])  # few machines without a screen have fonts with emoji
+            return f"<h1>{html.escape(words)}</h1>"
         case "section":
             return f"<p>{_marked(block['text']['text'])}</p>"
         case "context":

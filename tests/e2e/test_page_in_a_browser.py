@@ -68,7 +68,7 @@ def opened(request: pytest.FixtureRequest, browser: Browser, found: list[Scanned
         one.page.on("dialog", lambda dialog: one.complaints.append(dialog.message))
         one.page.on("request", lambda request: one.asked_for.append(request.url))
         one.page.goto(file.as_uri(), wait_until="networkidle")
-        one.page.screenshot(path=PICTURES / f"scan-{scheme}.png")
+        one.page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
         yield one
 
 
@@ -90,6 +90,20 @@ def test_every_certificate_and_its_life_are_to_be_seen(opened: Opened, found: li
         assert box is not None
         assert box["width"] > 800
     assert opened.page.locator("svg").count() == len(found)
+
+
+def test_a_fleet_that_is_to_be_refreshed(page: Page, tmp_path: Path) -> None:
+    """Kept as a picture: what ends first, when logins fail, and every certificate's life on a line of its own."""
+    acme = authority("Acme")
+    file = tmp_path / "scan.html"
+    file.write_text(
+        page_of([scanned(sound(acme, acme.server(SERVER, (-340, 25)), acme.client(CLIENT, days=(-340, 25))))])
+    )
+    page.goto(file.as_uri(), wait_until="networkidle")
+    assert page.locator("h1").inner_text() == "Certificates: WARNING"
+    shown = page.locator("svg").first.text_content() or ""
+    assert all(name in shown for name in (SERVER, CLIENT, "Acme servers", "Acme clients", "Acme root", "every login"))
+    page.screenshot(path=PICTURES / "scan.png")
 
 
 def test_all_text_is_readable(opened: Opened) -> None:
