@@ -26,7 +26,7 @@ from tasks.repository.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 BENCHMARKS = [f"bench-{path.parent.name}" for path in (ROOT / "benchmarks").glob("*/__main__.py")]
-TARGETS = ["setup", "demo", "test", "test-faults", "check", "up", "lock", *BENCHMARKS]
+TARGETS = ["setup", "demo", "test", "test-faults", "pictures", "check", "up", "lock", *BENCHMARKS]
 _PLACEHOLDERS = {"ENV": "acc", "GATE": "clients", "PHASE": "overlap", "TEXT": "because", "DIR": "."}
 _INLINE = re.compile(r"`(rechain [a-z][^`]*|make [a-z][^`]*)`")
 
@@ -189,10 +189,14 @@ def test_the_import_contract_holds_and_can_be_broken(tmp_path: Path) -> None:
     assert _lint_imports(tmp_path) != 0
 
 
-def test_faults_live_where_the_whole_matrix_looks() -> None:
-    """`make test` leaves out what is marked `faults`, `make test-faults` runs tests/faults: nothing falls between."""
-    marked = [path for path in (ROOT / "tests").rglob("test_*.py") if "mark.faults" in path.read_text("utf-8")]
-    assert [path for path in marked if path != Path(__file__) and path.parent != ROOT / "tests" / "faults"] == []
+@pytest.mark.parametrize(("marker", "folder"), [("faults", "faults"), ("long", "e2e")])
+def test_what_make_test_leaves_out_lies_where_test_faults_looks(marker: str, folder: str) -> None:
+    """Nothing falls between the two."""
+    marked = [path for path in (ROOT / "tests").rglob("test_*.py") if f"mark.{marker}" in path.read_text("utf-8")]
+    assert [path for path in marked if path != Path(__file__) and path.parent != ROOT / "tests" / folder] == []
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert "-m 'not faults and not long'" in makefile
+    assert "-m 'faults or long' tests/faults tests/e2e" in makefile
 
 
 def test_ci_runs_what_readme_tells_to_run() -> None:
