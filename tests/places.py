@@ -72,7 +72,7 @@ def prefect_answers(api: str) -> Iterator[Content]:
 
 
 def ask(url: str, body: object) -> Any:
-    """One question to Prefect's API, asked again while its SQLite has too much to do, as Prefect's own client does."""
+    """One question to Prefect's API, asked again when it answers 503, as Prefect's own client does."""
     request = urllib.request.Request(  # noqa: S310  # our own server
         url, json.dumps(body).encode(), {"Content-Type": "application/json"}
     )

@@ -35,7 +35,7 @@ class PrefectUi:
         assert switch.get_attribute("aria-checked") == "true", "a refresh plans unless somebody says otherwise"
         switch.click()
         self.keep("run-form")
-        for _ in range(_TRIES):  # while the server's SQLite has too much to do, it says so, and one presses again
+        for _ in range(_TRIES):  # once no run came of it; a run too many is for the test to find
             form.get_by_role("button", name="Submit").click()
             try:
                 self._page.wait_for_url(re.compile(r"tab=Runs"), timeout=_PATIENCE_MS / _TRIES)  # the new run is there
