@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.fleet.credentials import key_directory
-from tasks.fleet.redact import redact
+from tasks.playbooks.module_utils.rechain_redact import redact
 from tasks.repository.programs import ansible_environment, find_program
 from tasks.repository.vault import PASSWORD_VARIABLE, password_file
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from ansible_runner import Runner, RunnerConfig
 
-from tasks.fleet.redact import redact
+from tasks.playbooks.module_utils.rechain_redact import redact
 
 _RUNNERS_OWN = (
     "ANSIBLE_CALLBACK_PLUGINS",

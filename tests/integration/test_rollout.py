@@ -18,8 +18,8 @@ import yaml
 
 from rechain.errors import RollOutFailed
 from tasks.fleet.playbook import scrubbed_environment
-from tasks.fleet.redact import redact
 from tasks.fleet.rollout import HostEvent, Outcome, command_line, raise_for, roll_out
+from tasks.playbooks.module_utils.rechain_redact import redact
 from tasks.repository.settings import Playbook
 from tests.plugins.site import CLIENT, ENVIRONMENT, HOST, Site, site
 from tests.search import MEMORY, Search
@@ -248,9 +248,7 @@ def test_the_line_that_deploys_a_phase_by_hand_does(theirs: Site, tmp_path: Path
     """Pasted into a shell elsewhere: ours installs, in order, and shows the hosts the claim; theirs is limited."""
     theirs.write_inventory()
     hosts = ["app3", "app1"]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
-    line = command_line(theirs.root, ENVIRONMENT, hosts, "overlap", claim=5)
-    ended = subprocess.run(line, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)  # noqa: S602
+    ended = by_hand(command_line(theirs.root, ENVIRONMENT, hosts, "overlap", claim=5), tmp_path)
     assert ended.returncode == 0, ended.stdout
     assert re.findall(r"changed: \[(\w+)\]", ended.stdout) == hosts
     assert "PRIVATE" not in ended.stdout + ended.stderr
@@ -261,6 +259,23 @@ def test_the_line_that_deploys_a_phase_by_hand_does(theirs: Site, tmp_path: Path
         f"cd {theirs.root} && ansible-playbook -i environments/test/hosts --limit app3,app1 --tags certs"
         " rollout_new_certs.yml"
     )
+
+
+def test_no_key_leaves_its_host_in_a_message(theirs: Site, tmp_path: Path) -> None:
+    """Ansible, which writes what it is told to files and shows it, is told nothing of a key that a command printed."""
+    key = theirs.home / "hosts" / "app1" / "postgresql" / "postgresql.key"
+    theirs.hosts["app1"]["rechain_clients"][0]["reload"] = f"cat {key}; exit 5"  # type: ignore[index]
+    theirs.write_inventory()
+    ended = by_hand(command_line(theirs.root, ENVIRONMENT, ["app1"], "overlap"), tmp_path)
+    assert "its reload command ended with status 5: (removed)" in ended.stdout
+    said = ended.stdout + ended.stderr
+    assert not [line for line in needles(theirs) if line in said]
+
+
+def by_hand(line: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    """A line in a shell, as a person pastes it."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
+    return subprocess.run(line, shell=True, cwd=directory, env=environment, capture_output=True, text=True, check=False)  # noqa: S602
 
 
 def needles(made: Site) -> list[str]:

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tasks.playbooks.module_utils.rechain_pem import leaf_fingerprint
+    from tasks.playbooks.module_utils.rechain_redact import redact
     from tasks.playbooks.module_utils.rechain_sets import Reader
     from tasks.playbooks.module_utils.rechain_wire import Endpoint, LogWatch, subjects
 else:
     from ansible.module_utils.rechain_pem import leaf_fingerprint
+    from ansible.module_utils.rechain_redact import redact
     from ansible.module_utils.rechain_sets import Reader
     from ansible.module_utils.rechain_wire import Endpoint, LogWatch, subjects
 
@@ -129,7 +131,8 @@ def _run_command(label: str, what: str, command: str | None, timeout_s: float) -
             raise Unproven(f"{label}: its {what} command did not end within {timeout_s:.0f} s") from None
         if status:
             output.seek(0)
-            said = " ".join(output.read().decode("utf-8", "replace").split())[-_OUTPUT_CHARS:]
+            # Without keys before it is cut: Ansible writes the message to a file on the way.
+            said = " ".join(redact(output.read().decode("utf-8", "replace")).split())[-_OUTPUT_CHARS:]
             raise Unproven(f"{label}: its {what} command ended with status {status}: {said or 'no output'}")
 
 

@@ -1,4 +1,7 @@
-"""Take private key material out of texts that other programs wrote."""
+"""Take private key material out of texts that other programs wrote.
+
+Runs on the hosts too, before a message leaves them: standard library of Python 3.8.
+"""
 
 from __future__ import annotations
 
