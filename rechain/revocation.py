@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from rechain.certificate import Bundle, Certificate
+from rechain.certificate import Bundle, Certificate, LeafChain
 from rechain.crl import Crl, from_x509, newest
 from rechain.generation import Generation
 from rechain.issue import Authority
@@ -147,6 +147,17 @@ def leaves_of(client: str, generations: Iterable[Generation], *, reason: str, wh
         for one in generations
         if (leaf := one.clients.get(client))
     ]
+
+
+def refused_clients(revoked: Iterable[Revoked], presented: Iterable[Mapping[str, LeafChain]]) -> frozenset[str]:
+    """Clients of which a leaf is revoked.
+
+    Args:
+        revoked: What servers refuse.
+        presented: Client name to leaf, in each generation and wherever else leaves are in use.
+    """
+    serials = {one.serial for one in revoked}
+    return frozenset(name for leaves in presented for name, chain in leaves.items() if chain.leaf.serial in serials)
 
 
 def _issued_by(authority: Certificate, revoked: Iterable[Revoked]) -> list[Revoked]:

@@ -14,6 +14,7 @@ from rechain.errors import RechainError
 from rechain.fleet import Host, ServiceKind
 from rechain.generation import Generation
 from rechain.phase import Phase, material
+from rechain.revocation import refused_clients
 from tasks.access import deployed_phase, leaf_keys, trusted_by_clients
 from tasks.fleet.canary import Canary, read_segments, start_canary
 from tasks.fleet.credentials import credentials, key_directory, present
@@ -80,7 +81,7 @@ def watched(ref: EnvironmentRef, record: Path, *, without: Collection[str] = ())
         without: Clients that are not watched, because their logins are to end; those with a revoked leaf never are.
     """
     state = observe(ref)
-    state = _without(state, {*without, *_revoked(state)})
+    state = _without(state, {*without, *_refused(state)})
     try:
         with key_directory() as keys:
             extra = _present(state, deployed_phase(state), keys)
@@ -93,12 +94,10 @@ def watched(ref: EnvironmentRef, record: Path, *, without: Collection[str] = ())
         show_canary(ref, record)
 
 
-def _revoked(state: FleetState) -> frozenset[str]:
+def _refused(state: FleetState) -> frozenset[str]:
     """Clients that present, or may come to present, a certificate that servers refuse: that is no failure to count."""
-    serials = {one.serial for one in state.revoked}
     generations = [one.clients for one in (state.current, state.next) if one]
-    leaves = [item for clients in (*generations, state.certs.clients) for item in clients.items()]  # deployed, too
-    return frozenset(name for name, chain in leaves if chain.leaf.serial in serials)
+    return refused_clients(state.revoked, (*generations, state.certs.clients))
 
 
 def _without(state: FleetState, clients: Collection[str]) -> FleetState:

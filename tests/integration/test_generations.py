@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from dataclasses import replace
@@ -16,6 +17,7 @@ from rechain.phase import Phase
 from tasks.repository import generations
 from tasks.repository.certs_yaml import read_certs, read_keys, render_certs
 from tasks.repository.deployment import check_repository, write_first_certs
+from tasks.repository.files import rename_durably
 from tasks.repository.generation_yaml import outside_sides, spec_digest
 from tasks.repository.generations import (
     adopt_environment,
@@ -36,6 +38,7 @@ from tasks.repository.rotation_yaml import read_rotation, write_rotation
 from tasks.repository.vault import read_vault
 from tests.chains import make_chain
 from tests.environments import AT_REST, CLIENTS, ISSUED, SERVERS, Environment, certs_of, issued, sealed, tree
+from tests.places import MEMORY
 
 NEXT = make_chain(2, SERVERS, CLIENTS)
 
@@ -113,6 +116,20 @@ def test_a_folder_that_is_new_appears_whole(environment: Environment, monkeypatc
     monkeypatch.undo()
     snapshot(environment.root, "acc", 1)
     assert restore_texts(environment.root, "acc", 1) == (environment.certs.read_text(), environment.vault.read_text())
+
+
+def test_what_can_not_be_put_in_its_place_is_one_line(tmp_path: Path) -> None:
+    """Whatever keeps a staged file from its name: it says where, and the staged one is still there."""
+    staged, taken, far = tmp_path / "staged", tmp_path / "taken", MEMORY / f"far-{os.getpid()}"
+    staged.write_text("new")
+    taken.mkdir()
+    for target, says in ((taken, "can't be written: Is a directory"), (far, "is not on the file system of")):
+        with pytest.raises(RepositoryError, match=says) as caught:
+            rename_durably(staged, target)
+        assert str(caught.value).startswith(f"{target}: ")
+        assert "\n" not in str(caught.value)
+        assert staged.read_text() == "new"
+    assert not far.exists()
 
 
 def _power_cut(_folder: Path) -> None:

@@ -16,9 +16,12 @@ import pytest
 from rechain.errors import ClaimRefused, RepositoryError
 from rechain.phase import Phase
 from rechain.rotation import Approval, Gate, Rotation
+from tasks.repository import intent
 from tasks.repository.certs_yaml import read_certs
 from tasks.repository.intent import MARK, deploy_files, pending, settle
 from tasks.repository.rotation_yaml import read_rotation, write_rotation
+from tasks.state import EnvironmentRef
+from tasks.status import status
 from tests.chains import NOW
 from tests.environments import ISSUED, Environment, sealed, tree
 
@@ -180,6 +183,25 @@ def test_the_first_certificates_of_an_environment(closed_environment: Environmen
     closed_environment.vault.unlink()
     assert _deploy(closed_environment) == UNDER_WAY
     assert (closed_environment.certs.read_text(), closed_environment.vault.read_text()) == (NEW_CERTS, NEW_VAULT)
+
+
+def test_status_of_first_certificates_that_were_cut_short(
+    closed_environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no certs.yml to read yet: what was being changed is all that can be told."""
+    closed_environment.certs.unlink()
+    closed_environment.vault.unlink()
+    monkeypatch.setattr(intent, "rename_durably", _killed)
+    with pytest.raises(KeyboardInterrupt):
+        _deploy(closed_environment)
+    seen = status(EnvironmentRef(closed_environment.root, "acc"))
+    assert seen.unfinished == pending(closed_environment.root, "acc")
+    assert seen.unfinished is not None
+    assert seen.observed == ()
+
+
+def _killed(*_paths: Path) -> None:
+    raise KeyboardInterrupt
 
 
 def test_killed_at_any_instant_the_pair_fits_or_is_forbidden(closed_environment: Environment) -> None:

@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 
 from rechain.generation import Side
+from tasks import import_certificates
 from tasks.repository.generation_yaml import outside_sides
-from tasks.repository.generations import read_generation
+from tasks.repository.generations import known_generations, read_generation, restore_texts
 from tasks.repository.rotation_yaml import read_rotation, write_rotation
+from tasks.state import EnvironmentRef
 from tests.environments import AT_REST, Environment, make_environment, tree
 from tests.outside_ca import OutsideCa
 
@@ -263,6 +265,24 @@ def test_a_run_that_died_before_it_recorded_makes_no_second_ca(
     _run(acc, *command)
     assert tree(acc.state / "generation-2") == before
     assert read_rotation(acc.root, "acc").next == 2
+
+
+def test_a_run_that_died_while_it_wrote_had_kept_what_is_current(
+    acc: Environment, authority: OutsideCa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A next generation beside a current one that nobody kept could not be walked back from."""
+    _run(acc, "csr", "acc", "--side", "server")
+    returned = authority.sign_all(_requests(acc), tmp_path / "r.pem")
+    monkeypatch.setattr(import_certificates, "write_next", _power_cut)
+    with pytest.raises(KeyboardInterrupt):
+        import_certificates.import_certificates.fn(EnvironmentRef(acc.root, "acc"), [returned, *authority.chain])
+    assert known_generations(acc.root, "acc") == (1,)
+    assert _json(acc, "import", "acc", str(returned), *_chain(authority))["next"] == 2
+    assert restore_texts(acc.root, "acc", 1) == (acc.certs.read_text(), acc.vault.read_text())
+
+
+def _power_cut(*_arguments: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_an_intermediate_from_outside(acc: Environment, authority: OutsideCa, tmp_path: Path) -> None:

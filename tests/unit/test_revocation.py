@@ -17,7 +17,18 @@ from rechain.errors import PemError
 from rechain.generation import Side
 from rechain.issue import Issued, issue, key_types
 from rechain.phase import Phase
-from rechain.revocation import LIFETIME, MARGIN, Revoked, due, first_crls, leaves_of, renewed, sign, signers
+from rechain.revocation import (
+    LIFETIME,
+    MARGIN,
+    Revoked,
+    due,
+    first_crls,
+    leaves_of,
+    refused_clients,
+    renewed,
+    sign,
+    signers,
+)
 from tests.specs import PGVILLAGE, parse
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -158,3 +169,12 @@ def test_neighbouring_phases_differ_in_lists_only_where_their_bundles_do() -> No
     for before, after in pairwise(Phase):
         same = bundle(rotating, before, Side.CLIENT) == bundle(rotating, after, Side.CLIENT)
         assert (compose(rotating, before).crls == compose(rotating, after).crls) is same
+
+
+def test_a_client_whose_revoked_leaf_is_the_deployed_one_is_known() -> None:
+    """Whether it belongs to a generation, or still lies in certs.yml alone: nobody counts on its logins."""
+    refused, leaves = _revoked(CURRENT), CURRENT.generation.clients
+    assert refused_clients(refused, [leaves]) == {"applicatie"}
+    assert refused_clients(refused, [NEXT.generation.clients, leaves]) == {"applicatie"}
+    assert refused_clients(refused, [NEXT.generation.clients]) == frozenset()
+    assert refused_clients((), [leaves]) == frozenset()
