@@ -8,7 +8,8 @@ from rechain.rotation import Claim
 from tasks.claim import publish
 from tasks.deploy import record_phase, write_phase
 from tasks.distribute import distribute
-from tasks.logs import LogMarks, certificate_alerts, mark_logs, save_marks
+from tasks.fleet.server_log import Marks
+from tasks.logs import certificate_alerts, mark_logs, save_marks
 from tasks.reconnect import hosts_in_order, reconnect_standbys
 from tasks.record import mark_ended, mark_started, run_directory
 from tasks.run_page import show_canary, show_progress
@@ -36,7 +37,7 @@ def move(ref: EnvironmentRef, phase: Phase, claim: Claim, canary: Watched) -> bo
     record = run_directory(ref, state.rotating.next.number)
     before = retired_logins(ref) if phase is Phase.RETIRED else ()
     hosts = hosts_in_order(ref)
-    marks = mark_logs(state.fleet)  # after our own logins: a host that shrank in a run that was killed has refused them
+    marks = mark_logs(state)  # after our own logins: a host that shrank in a run that was killed has refused them
     save_marks(record, marks)
     mark_started(record, phase, now())
     canary.follow(phase)
@@ -60,12 +61,12 @@ def move(ref: EnvironmentRef, phase: Phase, claim: Claim, canary: Watched) -> bo
     return refused
 
 
-def _shrink(ref: EnvironmentRef, phase: Phase, hosts: tuple[str, ...], claim: Claim, marks: LogMarks) -> None:
+def _shrink(ref: EnvironmentRef, phase: Phase, hosts: tuple[str, ...], claim: Claim, marks: Marks) -> None:
     """Take a generation out of the bundles host by host; a new rejection in a host's log widens all of them again."""
-    revoked = {one.serial for one in observe(ref).revoked}
+    state = observe(ref)
     for position, host in enumerate(hosts, start=1):
         distribute(ref, phase, [host], claim.number)
-        alerts, _ = certificate_alerts(marks, [host], revoked)
+        alerts, _ = certificate_alerts(state, marks, [host])
         if alerts.get(host):
             wide = phase.preceding or Phase.OVERLAP
             _widen(ref, wide, hosts[:position], claim)

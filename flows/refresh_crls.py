@@ -102,7 +102,7 @@ def _deploy(ref: EnvironmentRef, take_over: bool) -> None:
         write_crls(ref, claim)
         publish(ref, claim, f"{ref.environment}: renew the revocation lists")
         distribute(ref, phase, hosts_in_order(ref), claim.number)
-        with own_refusals(rotation_record(ref), state.fleet):
+        with own_refusals(rotation_record(ref), state):
             verify_phase(ref, phase, tries_revoked=True)
 
 

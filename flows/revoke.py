@@ -70,7 +70,7 @@ def revoke_certificate(  # noqa: PLR0917  # the fields of the run form
         write_crls(ref, claim)
         publish(ref, claim, f"{environment}: revoke {client}\n\n{reason}")
         distribute(ref, phase, hosts_in_order(ref), claim.number)
-        with own_refusals(rotation_record(ref), state.fleet):
+        with own_refusals(rotation_record(ref), state):
             verified = verify_phase(ref, phase, tries_revoked=True)
         canary.watch_on()
     return revocation_report(ref, record, revoked, verified)

@@ -181,6 +181,11 @@ def attempted_since(segments: Iterable[Segment], moment: datetime) -> int:
     return sum(attempt.at >= moment for segment in segments for attempt in segment.attempts)
 
 
+def has_watched(segments: Iterable[Segment], moment: datetime) -> bool:
+    """Whether the recording reaches back to a moment: what happened before it began is known to nobody."""
+    return any(segment.started <= moment for segment in segments)
+
+
 def attempt_line(attempt: Attempt) -> str:
     """A login as a line of a recording."""
     fields: dict[str, object] = {

@@ -26,6 +26,9 @@ from tasks.state import EnvironmentRef, FleetState, observe
 from tasks.watch import Watched
 
 _SAMPLE_S = 1.0
+_UNSEEN = "logins since {:%Y-%m-%d %H:%M} UTC are not all recorded here: perhaps another worker reached the phase"
+    "logins since {:%Y-%m-%d %H:%M} UTC are not all recorded here: the phase was reached perhaps by another worker"
+)
 _UNDONE_FROM_BASE = (Phase.OVERLAP, Phase.CLIENTS)
 _JUDGED_BY_CANARY = (Phase.OVERLAP, Phase.SERVERS, Phase.CLIENTS)
 
@@ -61,11 +64,16 @@ def waiting_now(state: FleetState) -> tuple[Waiting, ...]:
 
 
 def _recorded(state: FleetState, leaving: Phase) -> tuple[Waiting, ...]:
-    """What the canary has recorded and the logs say since the phase was reached, on the worker that took it there."""
+    """What the canary has recorded and the logs say since the phase was reached, on the worker that took it there.
+
+    Nothing on another machine: that nothing is known here is for a run there to say, not for whoever looks.
+    """
     since = state.rotation.reached_at
     if leaving not in _JUDGED_BY_CANARY or since is None:
         return ()
     record = run_path(state.ref, state.rotating.next.number)
+    if not record.exists():
+        return ()
     failures = tuple(str(attempt) for attempt in failures_since(read_segments(record), since))
     return (*gate.canary(failures, since), *_logs(state, record))
 
@@ -109,13 +117,13 @@ def _about_servers(state: FleetState, leaving: Phase, canary: Watched) -> tuple[
     since = state.rotation.reached_at or canary.started
     failures = canary.failures(since)
     silent = () if canary.has_tried_since(since) else (Waiting(Gate.CANARY, None, "no canary login was tried"),)
+    unseen = () if canary.has_watched(since) else (Waiting(Gate.CANARY, None, _UNSEEN.format(since)),)
     record = run_directory(state.ref, state.rotating.next.number)
-    return (*gate.canary(failures, since), *silent, *_logs(state, record))
+    return (*gate.canary(failures, since), *(silent or unseen), *_logs(state, record))
 
 
 def _logs(state: FleetState, record: Path) -> tuple[Waiting, ...]:
-    hosts, revoked = [host.name for host in state.fleet.hosts], {one.serial for one in state.revoked}
-    alerts, unreadable = certificate_alerts(load_marks(record), hosts, revoked)
+    alerts, unreadable = certificate_alerts(state, load_marks(record), [host.name for host in state.fleet.hosts])
     return gate.server_log(alerts, unreadable)
 
 

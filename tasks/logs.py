@@ -1,4 +1,4 @@
-"""Server logs: remember where they end before a phase acts, and read what they say about certificates after it."""
+"""Service logs: remember where they end before a phase acts, and read what they say about certificates after it."""
 
 from __future__ import annotations
 
@@ -8,66 +8,80 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from rechain.fleet import Fleet
 from tasks.fleet.connection import Unreadable
-from tasks.fleet.server_log import LogPosition, alerts_since, mark
+from tasks.fleet.server_log import LogPosition, Mark, Marks, alerts_of, mark_all
+from tasks.state import FleetState
 
 _FILE = "log-marks.json"
 _REVOKED = re.compile(r"certificate revoked.*serial number (\d+)", re.IGNORECASE)
-LogMarks = Mapping[str, LogPosition | Unreadable]
+_NO_MARK = "nobody remembers where it ended when the phase began, which was perhaps on another worker"
 
 
-def mark_logs(fleet: Fleet) -> LogMarks:
-    """Remember the end of every log that the inventory names, by host."""
-    return dict(_marks(fleet))
+def mark_logs(state: FleetState) -> Marks:
+    """Remember the end of every log that the inventory names, by host. Reads only."""
+    return mark_all(state.ref.root, state.ref.environment, state.fleet)
 
 
-def save_marks(directory: Path, marks: LogMarks) -> None:
+def save_marks(directory: Path, marks: Marks) -> None:
     """Keep marks for the run that resumes this one."""
-    content = {host: asdict(position) for host, position in marks.items()}
+    content = {host: [asdict(position) for position in found] for host, found in marks.items()}
     (directory / f"{_FILE}.new").write_text(json.dumps(content), encoding="utf-8")
     (directory / f"{_FILE}.new").replace(directory / _FILE)
 
 
-def load_marks(directory: Path) -> LogMarks:
+def load_marks(directory: Path) -> Marks:
     """The marks of the latest phase's beginning; none when it began on another worker."""
     path = directory / _FILE
     if not path.exists():
         return {}
     content = json.loads(path.read_text(encoding="utf-8"))
-    return {host: Unreadable(**at) if "reason" in at else LogPosition(**at) for host, at in content.items()}
+    return {host: tuple(_mark(at) for at in found) for host, found in content.items()}
 
 
 def certificate_alerts(
-    marks: LogMarks, hosts: Iterable[str], revoked: Collection[int] = ()
+    state: FleetState, marks: Marks, hosts: Iterable[str]
 ) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
-    """What the logs of some hosts say about certificates since the marks.
+    """What the logs of some hosts say about certificates since the marks, but for refusals of revoked ones.
+
+    PostgreSQL logs whose certificate it refused from version 16 on; before, a revoked one's refusal is an alert as any.
 
     Args:
+        state: The environment.
         marks: Where the logs were.
-        hosts: Whose logs.
-        revoked: Serial numbers whose refusal is what is wanted; known from PostgreSQL 16 on, which logs them.
+        hosts: Whose logs; a log of theirs without a mark can't be read.
 
     Returns:
-        Alerts by host, and by host the reason why its log can't be read.
+        Alerts by host, and by host the reason why a log of it can't be read.
     """
+    logging = {host.name for host in state.fleet.hosts if any(service.log for service in host.services)}
+    wanted = [host for host in hosts if host in logging]
+    unreadable = {host: _NO_MARK for host in wanted if host not in marks}
+    marked = {host: marks[host] for host in wanted if host in marks}
     alerts: dict[str, tuple[str, ...]] = {}
-    unreadable: dict[str, str] = {}
-    for host in hosts:
-        position = marks.get(host)
-        if position is None:
-            continue
-        found = position if isinstance(position, Unreadable) else alerts_since(position)
-        if isinstance(found, Unreadable):
-            unreadable[host] = found.reason
-        else:
-            alerts[host] = tuple(line for line in found if not _is_wanted(line, revoked))
+    revoked = {one.serial for one in state.revoked}
+    for host, logs in alerts_of(state.ref.root, state.ref.environment, state.fleet, marked).items():
+        reasons = [found.reason for found in logs if isinstance(found, Unreadable)]
+        if reasons:
+            unreadable[host] = reasons[0]
+        lines = [line for found in logs if not isinstance(found, Unreadable) for line in found]
+        alerts[host] = unexpected(lines, revoked)
     return alerts, unreadable
 
 
+def unexpected(lines: Iterable[str], revoked: Collection[int]) -> tuple[str, ...]:
+    """Alerts without those of certificates that are revoked, whose refusal is what is wanted.
+
+    Args:
+        lines: Alerts of a log.
+        revoked: Serial numbers.
+    """
+    return tuple(line for line in lines if not _is_wanted(line, revoked))
+
+
 @contextmanager
-def own_refusals(directory: Path, fleet: Fleet) -> Iterator[None]:
+def own_refusals(directory: Path, state: FleetState) -> Iterator[None]:
     """Keep what servers log within the block from closing a gate: there we present certificates that are revoked.
 
     A log that held an alert before keeps its mark, so that nothing is forgiven that was there already.
@@ -75,23 +89,19 @@ def own_refusals(directory: Path, fleet: Fleet) -> Iterator[None]:
     Side effect: the marks in `directory`, where there are any.
     """
     marks = load_marks(directory)
-    before, _ = certificate_alerts(marks, marks)
+    before, _ = certificate_alerts(state, marks, marks)
     yield
     if marks:
-        fresh = mark_logs(fleet)
+        fresh = mark_logs(state)
         save_marks(
             directory, {host: marks[host] if before.get(host) else fresh.get(host, marks[host]) for host in marks}
         )
 
 
+def _mark(at: Mapping[str, Any]) -> Mark:
+    return Unreadable(**at) if "reason" in at else LogPosition(**at)
+
+
 def _is_wanted(line: str, revoked: Collection[int]) -> bool:
     serial = _REVOKED.search(line)
     return serial is not None and int(serial[1]) in revoked
-
-
-def _marks(fleet: Fleet) -> Iterator[tuple[str, LogPosition | Unreadable]]:
-    for host in fleet.hosts:
-        for service in host.services:
-            if service.log:
-                local = mark(service.log) if host.is_local else Unreadable(service.log, "is on another machine")
-                yield host.name, local

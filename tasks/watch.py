@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from rechain.canary import attempted_since, failures_since
+from rechain.canary import attempted_since, failures_since, has_watched
 from rechain.errors import RechainError
 from rechain.fleet import Host, ServiceKind
 from rechain.generation import Generation
@@ -54,6 +54,10 @@ class Watched:
     def has_tried_since(self, moment: datetime) -> bool:
         """Whether any login was tried since a moment: without one, no failure proves nothing."""
         return attempted_since(read_segments(self._record), moment) > 0
+
+    def has_watched(self, moment: datetime) -> bool:
+        """Whether logins were recorded here from that moment on; another worker's recording is not here."""
+        return has_watched(read_segments(self._record), moment)
 
     def follow(self, phase: Phase) -> None:
         """Present what the phase wants of the clients that are watched from this machine, external ones included."""

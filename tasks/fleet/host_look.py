@@ -12,13 +12,9 @@ from rechain.errors import PemError
 from rechain.fleet import Endpoint, Fleet, Host, ManagedClient, Service
 from rechain.scan.seen import CrlFile, FileFacts, HostSeen, SetOnHost, Source, Text, Use
 from rechain.scan.texts import read_what_can_be
-from tasks.fleet.inventory import without_certs
-from tasks.fleet.playbook import Ended, Play, last_words, run_play
+from tasks.fleet.asking import ask_hosts, why_not
 
-PLAYBOOK = Path(__file__).resolve().parent.parent / "playbooks" / "look.yml"
-_AT_ONCE = 50
-_LEAST_S = 60.0
-_A_HOST_S = 2.0
+_PLAYBOOK = "look.yml"
 
 
 def look_at_hosts(
@@ -49,13 +45,12 @@ def look_at_hosts(
     hosts = [host for host in fleet.hosts if host.services or host.clients]
     if not hosts:
         return ()
-    limit_s = timeout_s or max(_LEAST_S, _A_HOST_S * len(hosts))
     heard = _Heard({host.name: host for host in hosts}, on_seen or (lambda _seen: None))
-    variables = {"rechain_look_sets": {host.name: wanted_of(host) for host in hosts}}
-    with without_certs(root.absolute(), environment, variables) as inventory:
-        play = Play(root.absolute(), PLAYBOOK, inventory, parallel=min(len(hosts), _AT_ONCE))
-        ended = run_play(play, timeout_s=limit_s, on_event=heard.hear)
-    return tuple(heard.seen.get(host.name) or _silent(host.name, ended, limit_s) for host in hosts)
+    asked = {"rechain_look_sets": {host.name: wanted_of(host) for host in hosts}}
+    silent = ask_hosts(root, environment, _PLAYBOOK, asked, on_event=heard.hear, timeout_s=timeout_s)
+    return tuple(
+        heard.seen.get(host.name) or HostSeen(host.name, problem=f"can't be looked at: {silent}") for host in hosts
+    )
 
 
 def clock_ahead_s(clock: float, start: float, end: float) -> float:
@@ -89,18 +84,15 @@ class _Heard:
 
     def hear(self, event: Mapping[str, Any]) -> None:
         """Take one event."""
-        host = self._hosts.get(event.get("host", ""))
-        if host is not None and event["event"] != "runner_on_start":
-            self.seen[host.name] = _seen(host, event, time.time())
-            self._tell(self.seen[host.name])
+        host = self._hosts[event["host"]]
+        self.seen[host.name] = _seen(host, event, time.time())
+        self._tell(self.seen[host.name])
 
 
 def _seen(host: Host, event: Mapping[str, Any], heard: float) -> HostSeen:
     result = event["result"]
     if event["event"] != "runner_on_ok" or "looks" not in result:
-        said = " ".join(str(result.get("msg", "no reason was given")).split())
-        kind = "does not answer" if event["event"] == "runner_on_unreachable" else "can't be looked at"
-        return HostSeen(host.name, problem=f"{kind}: {said}")
+        return HostSeen(host.name, problem=why_not(event))
     ahead = clock_ahead_s(result["clock"], result["asked"], heard)
     return HostSeen(host.name, tuple(sets_of(host, result["looks"])), ahead)
 
@@ -164,8 +156,3 @@ def _crl_file(file: Mapping[str, Any]) -> CrlFile:
         return CrlFile(file["path"], read_crls(file["text"], file["path"]))
     except PemError as error:
         return CrlFile(file["path"], (), error.what)
-
-
-def _silent(host: str, ended: Ended, timeout_s: float) -> HostSeen:
-    why = f"nothing was heard within {timeout_s:g} s" if ended.status == "timeout" else last_words(ended)
-    return HostSeen(host, problem=f"can't be looked at: {why or 'Ansible said nothing about it'}")

@@ -32,7 +32,7 @@ _RUNNERS_OWN = (
 )
 _SETTINGS = {"pexpect_timeout": 1, "suppress_output_file": True, "suppress_ansible_output": True}
 _HOST_EVENTS = ("runner_on_start", "runner_on_ok", "runner_on_failed", "runner_on_unreachable")
-_RESULT = ("msg", "outcome", "changed_files", "served", "changed", "asked", "clock", "looks")
+_RESULT = ("msg", "outcome", "changed_files", "served", "changed", "asked", "clock", "looks", "logs")
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 _COUNTS = ("ok", "changed", "failures", "dark")
 

@@ -1,30 +1,18 @@
-"""What a server wrote into its log about certificates since a mark.
-
-The log is the only place where a reload that failed shows, and where clients that rechain does not know are refused.
-"""
+"""What services wrote into their logs about certificates since a mark, on whatever machine the logs are."""
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from rechain.fleet import Fleet
+from tasks.fleet.asking import ask_hosts, why_not
 from tasks.fleet.connection import Unreadable
+from tasks.playbooks.module_utils import rechain_log
 
-# The words of PostgreSQL and, in any language of lc_messages, OpenSSL's reasons, which are never translated.
-_ALERT = re.compile(
-    r"""SSL\ configuration\ was\ not\ reloaded
-    | could\ not\ (load|read|access|initialize)\ .*(certificate|private\ key|SSL)
-    | private\ key\ file\ .*\ (has\ group|must\ be)
-    | requires\ a\ valid\ client\ certificate
-    | certificate\ verify\ failed | unknown\ ca | bad\ certificate | unsupported\ certificate
-    | certificate\ (expired|revoked|unknown|required) | key\ values\ mismatch | decrypt\ error""",
-    re.VERBOSE | re.IGNORECASE,
-)
-_DETAIL = re.compile(r"(?:DETAIL:\s+|^\s+(?=Failed certificate data))(.*certificate.*)", re.IGNORECASE)
-_LONGEST_READ = 64 * 2**20
+_PLAYBOOK = "log.yml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,83 +30,92 @@ class LogPosition:
     offset: int
 
 
-def mark(path: str) -> LogPosition | Unreadable:
+Mark = LogPosition | Unreadable
+Marks = Mapping[str, tuple[Mark, ...]]
+"""Inventory host to the marks of its logs."""
+
+
+def mark(path: str) -> Mark:
     """Remember the end of a log on this machine. A log that is not there yet starts at its beginning."""
-    try:
-        with Path(path).open("rb") as file:
-            status = os.fstat(file.fileno())
-            return LogPosition(path, status.st_ino, status.st_size)
-    except FileNotFoundError:
-        return LogPosition(path, None, 0) if Path(path).parent.is_dir() else Unreadable(path, "no such directory here")
-    except OSError as error:
-        return Unreadable(path, error.strerror or str(error))
+    return _as_mark(rechain_log.mark(path))
 
 
 def alerts_since(position: LogPosition) -> tuple[str, ...] | Unreadable:
-    """The lines about certificates that were written since a mark, each with the server's DETAIL.
+    """The lines about certificates that were written since a mark on this machine, as the hosts' module reads them."""
+    return _as_alerts(rechain_log.alerts_since(asdict(position)))
 
-    Follows a log that was renamed and begun anew. Lines that are gone (truncated, deleted, compressed) make it
-    unreadable unless what is left holds alerts: those are bad news enough. Idempotent, safe to retry.
+
+def mark_all(root: Path, environment: str, fleet: Fleet) -> Marks:
+    """Remember the end of every log that the inventory names.
+
+    Side effect: none; one Ansible run for the logs on other machines. Idempotent, safe to retry.
+
+    Raises:
+        RepositoryError: Ansible is not installed.
     """
-    lost: list[str] = []
-    try:
-        lines = [line for text in _pieces(position, lost) for line in text.splitlines()]
-    except OSError as error:
-        return Unreadable(position.path, error.strerror or str(error))
-    alerts = tuple(_alerts(lines))
-    return Unreadable(position.path, lost[0]) if lost and not alerts else alerts
+    logs = {host.name: [one.log for one in host.services if one.log] for host in fleet.hosts}
+    here = {host.name for host in fleet.hosts if host.is_local}
+    local = {name: tuple(mark(path) for path in logs[name]) for name in here}
+    paths = {name: [{"path": path} for path in found] for name, found in logs.items() if found and name not in here}
+    told = _ask(root, environment, paths)
+    remote = {name: tuple(_as_mark(one) for one in told[name]) for name in paths}
+    return {name: marks for name, marks in {**local, **remote}.items() if marks}
 
 
-def _pieces(position: LogPosition, lost: list[str]) -> Iterator[str]:
-    """The text since the mark, from one file or, after a rotation, from several; adds to `lost` what is gone."""
-    path = Path(position.path)
-    present = path.stat() if path.exists() else None
-    if position.inode is None:
-        if present:
-            yield _read(path, 0, lost)
-    elif present and present.st_ino == position.inode:
-        if present.st_size < position.offset:
-            lost.append("it was truncated since the mark, so lines may be lost")
-        yield _read(path, position.offset if present.st_size >= position.offset else 0, lost)
-    else:
-        yield from _rotated(position, path, lost)
+def alerts_of(
+    root: Path, environment: str, fleet: Fleet, marks: Marks
+) -> Mapping[str, tuple[tuple[str, ...] | Unreadable, ...]]:
+    """What the logs of some hosts say about certificates since the marks, by host in the order of its marks.
+
+    Side effect: none; one Ansible run for the logs on other machines. Idempotent, safe to retry.
+
+    Args:
+        root: The environment repository.
+        environment: Name of the environment.
+        fleet: Tells which hosts are this machine.
+        marks: The marks of the hosts to look at.
+
+    Raises:
+        RepositoryError: Ansible is not installed.
+    """
+    here = {host.name for host in fleet.hosts if host.is_local}
+    known = {name: [one for one in found if isinstance(one, LogPosition)] for name, found in marks.items()}
+    told = _ask(
+        root,
+        environment,
+        {name: [asdict(one) for one in found] for name, found in known.items() if found and name not in here},
+    )
+    local = {name: [alerts_since(one) for one in known[name]] for name in marks if name in here}
+    read = {name: iter(local.get(name) or [_as_alerts(one) for one in told.get(name, ())]) for name in marks}
+    return {
+        name: tuple(one if isinstance(one, Unreadable) else next(read[name]) for one in found)
+        for name, found in marks.items()
+    }
 
 
-def _rotated(position: LogPosition, path: Path, lost: list[str]) -> Iterator[str]:
-    """The rest of the old file, under whatever name it has now, then every file begun since."""
-    neighbours = {entry: entry.stat() for entry in path.parent.iterdir() if entry.is_file()}
-    old = next((entry for entry, status in neighbours.items() if status.st_ino == position.inode), None)
-    if old is None:
-        lost.append("it was rotated since the mark and the old file is gone, so lines may be lost")
-    else:
-        yield _read(old, position.offset, lost)
-    own = [entry for entry in neighbours if entry.name.startswith(path.name) and entry != old]
-    since = neighbours[old].st_mtime if old else 0.0
-    for entry in sorted(own, key=lambda entry: neighbours[entry].st_mtime):
-        if entry == path or (old and neighbours[entry].st_mtime >= since):
-            yield _read(entry, 0, lost)
+def _ask(root: Path, environment: str, asked: Mapping[str, list[dict[str, Any]]]) -> Mapping[str, list[dict[str, Any]]]:
+    """What each host tells of its logs, in their order; a host that tells nothing gives its reason for each."""
+    if not asked:
+        return {}
+    told: dict[str, list[dict[str, Any]]] = {}
+
+    def hear(event: Mapping[str, Any]) -> None:
+        host = event["host"]
+        if "logs" in event["result"]:
+            told[host] = event["result"]["logs"]
+        else:
+            told[host] = [{"path": one["path"], "reason": f"the host {why_not(event)}"} for one in asked[host]]
+
+    silent = ask_hosts(root, environment, _PLAYBOOK, {"rechain_logs": asked}, on_event=hear)
+    return {
+        host: told.get(host) or [{"path": one["path"], "reason": f"its host can't be asked: {silent}"} for one in logs]
+        for host, logs in asked.items()
+    }
 
 
-def _read(path: Path, offset: int, lost: list[str]) -> str:
-    with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        if end - offset > _LONGEST_READ:
-            lost.append(f"it grew by {end - offset} bytes since the mark, more than is read at once")
-            offset = end - _LONGEST_READ
-        file.seek(offset)
-        return file.read(_LONGEST_READ).decode("utf-8", "replace")
+def _as_mark(told: Mapping[str, Any]) -> Mark:
+    return Unreadable(told["path"], told["reason"]) if "reason" in told else LogPosition(**told)
 
 
-def _alerts(lines: Iterable[str]) -> Iterator[str]:
-    """Alerts, each with the DETAIL lines that follow it: from PostgreSQL 16 on reason, subject and serial."""
-    pending: str | None = None
-    for line in lines:
-        detail = _DETAIL.search(line)
-        if pending and detail:
-            pending = f"{pending}: {detail[1]}"
-        elif _ALERT.search(line):
-            if pending:
-                yield pending
-            pending = line.strip()
-    if pending:
-        yield pending
+def _as_alerts(told: Mapping[str, Any]) -> tuple[str, ...] | Unreadable:
+    return Unreadable(told["path"], told["reason"]) if "reason" in told else tuple(told["alerts"])

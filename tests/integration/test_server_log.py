@@ -14,7 +14,7 @@ from tasks.fleet.connection import Unreadable
 from tasks.fleet.libpq import attempt
 from tasks.fleet.server_log import LogPosition, alerts_since, mark
 from tasks.fleet.wire import served
-from tasks.logs import certificate_alerts
+from tasks.logs import unexpected
 from tests.plugins.authority import Authority, write_files
 from tests.plugins.one_server import TLS, OneServer, one_server
 
@@ -73,16 +73,16 @@ def test_the_refusal_of_a_revoked_client_is_no_news(one: OneServer, tmp_path: Pa
     one.write("root.crl", authority.empty_crl(days=(-1, 1)) + authority.crl(authority.clients, [gone]))
     one.restart({**TLS, "ssl_crl_file": "root.crl"})
     try:
-        marks = {"db1": _marked(one.server.log)}
+        position = _marked(one.server.log)
         for name, leaf in (("gone", gone), ("stays", stays)):
             files = write_files(tmp_path / name, leaf.chain_pem, leaf.key_pem, authority.server_bundle)
             answer = attempt(one.endpoint, "app", files, "postgres", 5)
             assert answer.refusal is (Refusal.REVOKED if leaf is gone else None)
-        (alert,) = certificate_alerts(marks, ["db1"])[0]["db1"]
-        assert "could not accept SSL connection" in alert
-        unexplained = certificate_alerts(marks, ["db1"], {gone.value.serial})[0]["db1"]
-        assert unexplained == (() if one.server.installation.version >= 16 else (alert,))
-        assert certificate_alerts(marks, ["db1"], {stays.value.serial})[0]["db1"] == (alert,)
+        alerts = alerts_since(position)
+        assert isinstance(alerts, tuple)
+        assert "could not accept SSL connection" in alerts[0]
+        assert unexpected(alerts, {gone.value.serial}) == (() if one.server.installation.version >= 16 else alerts)
+        assert unexpected(alerts, {stays.value.serial}) == alerts
     finally:
         one.restart(TLS)
 

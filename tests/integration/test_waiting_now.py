@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +14,8 @@ from rechain.fleet import Fleet
 from rechain.login import Verdict
 from rechain.phase import Phase
 from rechain.rotation import Approval, Gate
-from tasks.gates import waiting_now
+from tasks import gates
+from tasks.gates import closed_gates, waiting_now
 from tasks.logs import mark_logs, save_marks
 from tasks.record import run_directory, run_path
 from tasks.repository.certs_yaml import render_certs
@@ -66,6 +68,7 @@ def test_nothing_recorded_is_nothing_to_wait_for(rotating: EnvironmentRef) -> No
 def test_logins_that_failed_since_the_phase_keep_the_canary_s_gate_shut(rotating: EnvironmentRef) -> None:
     """Those from before are the phase before's; an approval opens the gate."""
     record = run_directory(rotating, 2)
+    save_marks(record, mark_logs(observe(rotating)))
     _record_failure(record, _REACHED - timedelta(seconds=30))
     assert _waits(rotating) == []
     _record_failure(record, _REACHED + timedelta(seconds=30))
@@ -81,7 +84,7 @@ def test_what_a_server_logged_since_the_phase_keeps_its_gate_shut(rotating: Envi
     """And names the host."""
     log = tmp_path / "pg1.log"
     log.write_text(_ALERT)
-    save_marks(run_directory(rotating, 2), mark_logs(_fleet(rotating)))
+    save_marks(run_directory(rotating, 2), mark_logs(observe(rotating)))
     assert _waits(rotating) == []
     with log.open("a") as file:
         file.write(_ALERT)
@@ -89,3 +92,26 @@ def test_what_a_server_logged_since_the_phase_keeps_its_gate_shut(rotating: Envi
     assert gate is Gate.SERVER_LOG
     assert "pg1" in reason
     assert "unknown ca" in reason
+
+
+def test_a_log_whose_end_nobody_remembers_is_not_taken_for_a_clean_one(rotating: EnvironmentRef) -> None:
+    """A worker that did not take the fleet to its phase, or a host that got a log since."""
+    save_marks(run_directory(rotating, 2), {})
+    ((gate, reason),) = _waits(rotating)
+    assert gate is Gate.SERVER_LOG
+    assert "the log of pg1 can't be read: nobody remembers where it ended" in reason
+
+
+@pytest.mark.parametrize(("has_watched", "waits"), [(True, []), (False, ["are not all recorded here"])])
+def test_a_run_on_another_worker_does_not_take_its_own_logins_for_all(
+    rotating: EnvironmentRef, monkeypatch: pytest.MonkeyPatch, has_watched: bool, waits: list[str]
+) -> None:
+    """What failed while the phase was reached may be recorded there alone: a person opens that gate, or nobody."""
+    for name in ("show_progress", "show_so_far"):
+        monkeypatch.setattr(gates, name, lambda *_what, **_more: None)
+    save_marks(run_directory(rotating, 2), mark_logs(observe(rotating)))
+    canary = SimpleNamespace(
+        failures=lambda _since: (), has_tried_since=lambda _moment: True, has_watched=lambda _moment: has_watched
+    )
+    closed = closed_gates(rotating, Phase.CLIENTS, canary)  # type: ignore[arg-type]  # of a canary no more is asked
+    assert [word in one.reason for one, word in zip(closed, waits, strict=True)] == [True] * len(waits)

@@ -17,6 +17,7 @@ from rechain.canary import (
     attempted_since,
     event_line,
     failures_since,
+    has_watched,
     read_segment,
     summary,
     unwatched_line,
@@ -143,3 +144,10 @@ def test_without_anything_there_is_nothing() -> None:
 def test_a_failure_in_words() -> None:
     """Moment, client, host, endpoint and error: what the report and the gate show."""
     assert str(_attempt(1.5, Verdict.REFUSED)) == "00:00:01.500 app of db1 on db1:5432: told"
+
+
+def test_a_recording_reaches_back_to_its_first_moment() -> None:
+    """A gap in the middle is the unwatched time's business."""
+    segments = [_segment(10, 20), _segment(30, 40)]
+    assert [has_watched(segments, _at(moment)) for moment in (9, 10, 25, 50)] == [False, True, True, True]
+    assert not has_watched([], _at(0))
