@@ -154,6 +154,7 @@ def demo(
     strategy: Strategy = Strategy.MINIMAL_IMPACT,
     control: Annotated[bool, Parameter(negative="", help="Show what one step costs: as --strategy downtime.")] = False,
     until: Phase = Phase.RETIRED,
+    hosts: Annotated[bool, Parameter(negative="", help="Each host a machine of its own, over SSH; as root.")] = False,
     keep: Annotated[bool, Parameter(negative="", help="Leave fleet and repository.")] = False,
     stop: Annotated[bool, Parameter(negative="", help="End a fleet that was kept.")] = False,
     state: Annotated[Path, Parameter(help="Directory of the demo.")] = Path(".demo"),
@@ -170,7 +171,7 @@ def demo(
         stop_demo(state)
         return 0
     with terminal.progress():
-        return run_demo(state, strategy=strategy, control=control, until=until, keep=keep)
+        return run_demo(state, strategy=strategy, control=control, until=until, keep=keep, on_machines=hosts)
 
 
 def _is_scan() -> bool:

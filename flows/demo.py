@@ -32,7 +32,9 @@ _MOST_TURNS = 6
 _APPLICATION_INTERVAL_MS = 100
 
 
-def run_demo(state: Path, *, strategy: Strategy, control: bool, until: Phase, keep: bool) -> int:
+def run_demo(
+    state: Path, *, strategy: Strategy, control: bool, until: Phase, keep: bool, on_machines: bool = False
+) -> int:
     """Build a fleet, take one strategy through it, and say how many logins were tried and how many failed.
 
     Side effect: `state` holds the environment repository and report.json; nothing keeps running unless `keep`.
@@ -40,7 +42,7 @@ def run_demo(state: Path, *, strategy: Strategy, control: bool, until: Phase, ke
     Returns:
         0 when no login failed (for downtime and the control: when some did), else 1.
     """
-    lab = Lab.prepare(state)
+    lab = Lab.prepare(state, on_machines=on_machines)
     os.environ.update(lab.repository.variables)
     os.environ["RECHAIN_STATE_DIR"] = str(lab.state / "runs")
     progress.info("starting a primary and two standbys: PostgreSQL %s", lab.installation.version)

@@ -43,10 +43,9 @@ class Account:
         Raises:
             LabError: It did not end in time.
         """
-        switch: dict[str, object] = {} if self.is_self else {"user": self.uid, "group": self.gid, "extra_groups": []}
         try:
             return subprocess.run(  # type: ignore[call-overload,no-any-return]  # the switch is three keyword arguments
-                arguments,
+                self._there(arguments, cwd),
                 cwd=cwd or "/",
                 env=scrubbed(os.environ),
                 stdin=subprocess.DEVNULL,
@@ -55,7 +54,7 @@ class Account:
                 errors="replace",
                 timeout=timeout_s,
                 check=False,
-                **switch,
+                **self._switch(),
             )
         except subprocess.TimeoutExpired:
             raise LabError(
@@ -78,6 +77,13 @@ class Account:
         if not self.is_self:
             os.chown(path, self.uid, self.gid)
         path.chmod(mode)
+
+    def _there(self, arguments: Sequence[str], _cwd: Path | None) -> Sequence[str]:
+        """The command that runs a program where this user is: here."""
+        return arguments
+
+    def _switch(self) -> dict[str, object]:
+        return {} if self.is_self else {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def _prefix(self) -> list[str]:
         if self.is_self:

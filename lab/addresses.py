@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from lab.errors import LabError
 
-_DEFAULT_PORT = 5432
+PORT = 5432
 _OTHER_PORTS = range(15432, 25432)  # below the range that Linux gives to outgoing connections
 _TRIES = 50
 
@@ -33,7 +33,7 @@ def free_addresses(count: int) -> Addresses:
         # 127.0.x.y is left alone: Debian resolves the machine's own name to 127.0.1.1.
         prefix = f"127.{random_source.randint(1, 254)}.{random_source.randint(0, 255)}"
         hosts = tuple(f"{prefix}.{number}" for number in range(1, count + 1))
-        port = _DEFAULT_PORT if attempt < _TRIES // 2 else random_source.choice(_OTHER_PORTS)
+        port = PORT if attempt < _TRIES // 2 else random_source.choice(_OTHER_PORTS)
         if _are_free(hosts, port):
             return Addresses(hosts, port)
     raise LabError(

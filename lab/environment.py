@@ -31,6 +31,12 @@ EVERYWHERE = ("postgres", "avchecker", "pgquartz", "pgfga")
 BACKUP = "minio"
 EXTERNAL = "applicatie"
 CLIENTS = (*EVERYWHERE, BACKUP, EXTERNAL)
+LOCAL = {
+    "ansible_connection": "local",
+    "ansible_become": False,
+    "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+}
+"""How Ansible reaches hosts that are directories of this machine."""
 _USAGES = ["keyEncipherment", "dataEncipherment", "digitalSignature"]
 _SETTINGS = """\
 # Short windows, so that the demo takes minutes and not hours. Leave them out in real life.
@@ -89,8 +95,10 @@ class Repository:
         addresses: Mapping[str, str],
         hosts: Mapping[str, Mapping[str, object]],
         chain: Chain,
+        *,
         style: Style,
         canary_interval_ms: int,
+        connection: Mapping[str, object],
     ) -> None:
         """Write everything that a team would have before it meets rechain.
 
@@ -100,6 +108,7 @@ class Repository:
             chain: The chain that chainsmith made.
             style: How chainsmith wrote it down.
             canary_interval_ms: Milliseconds between two logins of one client in the canary.
+            connection: How Ansible reaches the hosts, as variables of the inventory.
 
         Raises:
             LabError: ansible-vault is missing or refuses.
@@ -111,7 +120,7 @@ class Repository:
         spec = _yaml(_spec(addresses))
         (self.root / "config" / f"chainsmith_{ENVIRONMENT}.yml").write_text(spec, "utf-8")
         (self.root / "rechain.yml").write_text(_SETTINGS.format(canary_interval_ms=canary_interval_ms), "utf-8")
-        self.inventory.write_text(_yaml(_inventory(hosts)), "utf-8")
+        self.inventory.write_text(_yaml(_inventory(hosts, connection)), "utf-8")
         self.certs.write_text(_chainsmith_yaml({"certs": _certs(chain)}, style), "utf-8")
         vaulted = self._ansible_vault("encrypt", "--output", "-", entry=_chainsmith_yaml(_keys(chain), style))
         self.vault.write_text(vaulted, "utf-8")
@@ -179,17 +188,12 @@ def _spec(addresses: Mapping[str, str]) -> dict[str, object]:
     }
 
 
-def _inventory(hosts: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
-    variables = {
-        "ansible_connection": "local",
-        "ansible_become": False,
-        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
-    }
+def _inventory(hosts: Mapping[str, Mapping[str, object]], connection: Mapping[str, object]) -> dict[str, object]:
     groups = {
         "hacluster": {"hosts": {name: dict(values) for name, values in hosts.items()}},
         "backup": {"hosts": {SERVERS[-1]: None}},
     }
-    return {"all": {"vars": variables, "children": groups}}
+    return {"all": {"vars": dict(connection), "children": groups}}
 
 
 def _certs(chain: Chain) -> dict[str, dict[str, str]]:

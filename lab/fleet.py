@@ -14,13 +14,15 @@ from psycopg.conninfo import make_conninfo
 
 from lab import leftover
 from lab.account import Account, unprivileged_account
-from lab.addresses import free_addresses
+from lab.addresses import PORT, free_addresses
 from lab.chain import Chain, Style, make_chain, make_foreign_client
-from lab.environment import BACKUP, CLIENTS, EVERYWHERE, EXTERNAL, SERVERS, SUBJECT, Repository
+from lab.environment import BACKUP, CLIENTS, EVERYWHERE, EXTERNAL, LOCAL, SERVERS, SUBJECT, Repository
 from lab.errors import LabError
 from lab.host import Host
 from lab.installation import find_postgresql, usable_by
 from lab.login import Identity
+from lab.machine import Machine, Resident
+from lab.machines import Machines
 from lab.owner import Owner
 from lab.postgresql import SUPERUSER, Installation, Server
 from lab.processes import Process
@@ -51,6 +53,7 @@ class Lab:
         hosts: The hosts, the primary first.
         style: Which chainsmith the first chain looks like.
         canary_interval_ms: Milliseconds between two logins of one client in rechain's canary.
+        machines: A machine of its own for each host; None when all are directories of this one.
     """
 
     state: Path
@@ -60,6 +63,7 @@ class Lab:
     hosts: tuple[Host, ...]
     style: Style
     canary_interval_ms: int
+    machines: Machines | None = None
 
     @classmethod
     def prepare(
@@ -70,6 +74,7 @@ class Lab:
         prefer: str | None = None,
         parent: Path | None = None,
         canary_interval_ms: int = 100,
+        on_machines: bool = False,
     ) -> Self:
         """Choose PostgreSQL, addresses and directories; end what an earlier lab left behind. Starts nothing.
 
@@ -79,26 +84,25 @@ class Lab:
             prefer: Which PostgreSQL, as in `find_postgresql`.
             parent: Where the directory of the hosts is made; default /var/tmp.
             canary_interval_ms: Milliseconds between two logins of one client in rechain's canary.
+            on_machines: Whether each host is a machine of its own, reached over SSH.
 
         Raises:
             PostgresqlNotFound: There is none that fits.
-            LabError: No free address, or a leftover that would not end.
+            LabError: No free address, a leftover that would not end, or this machine can hold no others.
         """
         found, account = find_postgresql(prefer), unprivileged_account()
         leftover.end(state)
         leftover.clear(state)
-        addresses = free_addresses(len(SERVERS))
         directory = leftover.make_directory(state, parent)
         try:
             installation = usable_by(found, account, directory / "postgresql")
+            machines = _machines(directory, state.resolve(), installation) if on_machines else None
         except LabError:
             leftover.end(state)
             raise
-        hosts = tuple(
-            Host(name, Server(installation, account, directory / name, address, addresses.port), account)
-            for name, address in zip(SERVERS, addresses.hosts, strict=True)
-        )
-        return cls(state.resolve(), directory, installation, account, hosts, Style(style), canary_interval_ms)
+        hosts = _on_machines(machines, installation, account) if machines else _here(directory, installation, account)
+        style = Style(style)
+        return cls(state.resolve(), directory, installation, account, hosts, style, canary_interval_ms, machines)
 
     @property
     def repository(self) -> Repository:
@@ -196,6 +200,8 @@ class Lab:
         self.stop()
 
     def _start(self) -> None:
+        if self.machines:
+            self.machines.start(self.directory)
         addresses = {host.name: host.server.address for host in self.hosts}
         servers = {name: [name, address] for name, address in addresses.items()}
         with ThreadPoolExecutor() as pool:
@@ -213,7 +219,15 @@ class Lab:
 
     def _write_repository(self, addresses: Mapping[str, str], chain: Chain) -> None:
         variables = {host.name: host.inventory_variables(clients_on(host.name)) for host in self.hosts}
-        self.repository.write(addresses, variables, chain, self.style, self.canary_interval_ms)
+        connection = self.machines.ssh.variables() if self.machines else LOCAL
+        self.repository.write(
+            addresses,
+            variables,
+            chain,
+            style=self.style,
+            canary_interval_ms=self.canary_interval_ms,
+            connection=connection,
+        )
 
     def _start_primary(self) -> None:
         server = self.primary.server
@@ -250,6 +264,27 @@ class Lab:
         program = launch(module, orders)
         leftover.record(self.state, program)
         return program
+
+
+def _here(directory: Path, installation: Installation, account: Account) -> tuple[Host, ...]:
+    addresses = free_addresses(len(SERVERS))
+    return tuple(
+        Host(name, Server(installation, account, directory / name, address, addresses.port), account)
+        for name, address in zip(SERVERS, addresses.hosts, strict=True)
+    )
+
+
+def _machines(directory: Path, state: Path, installation: Installation) -> Machines:
+    programs = [] if installation.bindir.is_relative_to("/usr") else [installation.bindir.parent]
+    return Machines.prepare(SERVERS, directory, state / leftover.SSH, programs)
+
+
+def _on_machines(machines: Machines, installation: Installation, account: Account) -> tuple[Host, ...]:
+    def host(machine: Machine) -> Host:
+        resident = Resident(account.name, account.uid, account.gid, machine)
+        return Host(machine.name, Server(installation, resident, machine.directory, machine.address, PORT), resident)
+
+    return tuple(host(machine) for machine in machines.all)
 
 
 def clients_on(name: str) -> tuple[str, ...]:

@@ -12,11 +12,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lab.errors import LabError
+from lab.machines import end_machine
+from lab.network import remove_network
 from lab.processes import Process, find, works_in
 from lab.program import finish
 
 MARKER = "lab.json"
 REPOSITORY = "repo"
+SSH = "ssh"
 PASSWORD = "vault-password"  # noqa: S105  # the name of its file
 _PREFIX = "rechain-lab-"
 _ORIGIN = "origin.json"
@@ -102,6 +105,9 @@ def _is_lost(origin: Path) -> bool:
 
 
 def _end_hosts(directory: Path) -> None:
+    for host in directory.glob("*/"):
+        end_machine(host)
+    remove_network(directory)
     for data in directory.glob("*/data"):
         _end_server(data)
     shutil.rmtree(directory)
