@@ -27,8 +27,6 @@ from tasks.watch import Watched
 
 _SAMPLE_S = 1.0
 _UNSEEN = "logins since {:%Y-%m-%d %H:%M} UTC are not all recorded here: perhaps another worker reached the phase"
-    "logins since {:%Y-%m-%d %H:%M} UTC are not all recorded here: the phase was reached perhaps by another worker"
-)
 _UNDONE_FROM_BASE = (Phase.OVERLAP, Phase.CLIENTS)
 _JUDGED_BY_CANARY = (Phase.OVERLAP, Phase.SERVERS, Phase.CLIENTS)
 
