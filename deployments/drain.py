@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-_RUN = b"prefect.engine"
+_RUN = {b"prefect.engine", b"prefect.runner._workspace_supervisor"}
+"""The module in which a run's process is: the run itself, and in its first seconds what prepares it."""
 _LOOK_S = 1.0
 
 
@@ -25,7 +26,7 @@ def runs_of(worker: int) -> Iterator[int]:
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it is gone
             parent = (entry / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[1]
-            if int(parent) == worker and _RUN in (entry / "cmdline").read_bytes().split(b"\0"):
+            if int(parent) == worker and _RUN & set((entry / "cmdline").read_bytes().split(b"\0")):
                 yield int(entry.name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 import time
 import urllib.request
@@ -30,11 +31,15 @@ class Session:
         state: Directory of logs, of Prefect's data and of what the worker remembers.
         port: The server's port on 127.0.0.1.
         lab: The fleet, prepared.
+
+    Attributes:
+        login: What the API wants, NAME:PASSWORD, another one in each session.
     """
 
     def __init__(self, state: Path, port: int, lab: Lab) -> None:
         self.state, self.port, self.lab = state, port, lab
-        self._variables = of_a_session(state, port)
+        self.login = f"rechain:{secrets.token_urlsafe(12)}"
+        self._variables = of_a_session(state, port, self.login)
         self._of_worker = of_a_worker(self._variables, lab.repository.variables, state)
         self._programs: list[Program] = []
         self._application: Process | None = None

@@ -24,14 +24,16 @@ def shipped(path: Path = PROJECT / "deployments" / "prefect.env") -> dict[str, s
     return {name: value for name, _, value in pairs}
 
 
-def of_a_session(state: Path, port: int) -> dict[str, str]:
+def of_a_session(state: Path, port: int, login: str) -> dict[str, str]:
     """What every program of a session needs, and what a person may have set for Ansible and the system.
 
     Args:
         state: The session's directory.
         port: The server's port on 127.0.0.1.
+        login: NAME:PASSWORD that the API wants. A process worker runs whatever a deployment says, so that otherwise
+            other users of this machine, and any page in its browser, could run commands as the one who started it.
     """
-    programs = str(Path(sys.executable).parent)
+    programs, address = str(Path(sys.executable).parent), f"http://127.0.0.1:{port}"
     return {
         **{name: value for name, value in os.environ.items() if not _is_of_other_work(name)},
         **shipped(),
@@ -39,8 +41,11 @@ def of_a_session(state: Path, port: int) -> dict[str, str]:
         "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)]),
         "PREFECT_HOME": str(state / "prefect"),
         "PREFECT_SERVER_API_PORT": str(port),
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_UI_URL": f"http://127.0.0.1:{port}",
+        "PREFECT_API_URL": f"{address}/api",
+        "PREFECT_UI_URL": address,
+        "PREFECT_API_AUTH_STRING": login,
+        "PREFECT_SERVER_API_AUTH_STRING": login,
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": address,
     }
 
 

@@ -1,7 +1,7 @@
 """`make up`: a fleet, a Prefect server with everything deployed on it, and a worker, on this machine, until Ctrl-C.
 
-To look and to press buttons, not for production: the API asks nobody who they are, and Prefect keeps its data in a
-file. What is kept is in .up/, so that one can read it afterwards; the next session starts anew.
+To look and to press buttons, not for production: Prefect keeps its data in a file, and the key of its secrets in it.
+What is kept is in .up/, so that one can read it afterwards; the next session starts anew.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _tell(session: Session) -> None:
     """What a person needs who has never seen it."""
     repository = session.lab.repository
     _say(f"""
-  http://127.0.0.1:{session.port}
+  http://127.0.0.1:{session.port}   it asks once for a password, which is all of this: {session.login}
 
   First press: Deployments, scan-expiry / nightly, Run, Quick run. It lists every certificate and when it ends.
   The fleet is environment {ENVIRONMENT}; the application {EXTERNAL} logs in ten times a second. In another terminal:

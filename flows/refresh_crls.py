@@ -30,6 +30,7 @@ from tasks.verify import verify_phase
 @flow(
     name="refresh-crls",
     persist_result=False,
+    timeout_seconds=3 * 3600,  # one that hangs would keep every later night's from starting
     validate_parameters=True,
     on_failure=[on_failure],
     on_crashed=[on_crashed],

@@ -33,6 +33,7 @@ _RUNNER: Any = ThreadPoolTaskRunner(TASKS_AT_ONCE)  # its type names no futures,
 @flow(
     name="scan-expiry",
     persist_result=False,
+    timeout_seconds=3 * 3600,  # one that hangs would keep every later night's from starting
     task_runner=_RUNNER,
     on_failure=[on_failure],
     on_crashed=[on_crashed],

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deployments.programs import end_all, marked
@@ -24,11 +24,18 @@ class Session:
         state: Its directory.
         port: Its server's port.
         process: The program that a person ends with Ctrl-C.
+        said: Its lines so far.
     """
 
     state: Path
     port: int
     process: subprocess.Popen[str]
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def login(self) -> str:
+        """What it said that the API wants, once it has told its address."""
+        return next(line.split()[-1] for line in self.said if "password" in line)
 
     @property
     def is_gone(self) -> bool:
@@ -38,12 +45,11 @@ class Session:
     def wait_for_address(self) -> None:
         """Read until it tells its address and what to press."""
         assert self.process.stdout is not None
-        said = []
         for line in self.process.stdout:
-            said.append(line)
+            self.said.append(line)
             if line.startswith("  Logs:"):
                 return
-        raise AssertionError("".join(said))
+        raise AssertionError("".join(self.said))
 
     def end(self, number: int, timeout_s: float = 60) -> str:
         """Send it a signal, and what it says until it has ended."""

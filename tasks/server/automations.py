@@ -17,16 +17,19 @@ from prefect.events.actions import CallWebhook, ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 
-from tasks.server.words import LATE, LOST, UNTOLD, WAITING, payload
+from tasks.server.words import ALIVE, LATE, LOST, QUEUED, UNTOLD, WAITING, payload
 from tasks.told_event import FLOWS, TOLD
 
 PREFIX = "rechain: "
 HEARTBEAT = timedelta(seconds=30)
 """How often a run says that it lives: `PREFECT_FLOWS_HEARTBEAT_FREQUENCY`, which Prefect allows no lower."""
-LOST_AFTER = 3 * HEARTBEAT
+LOST_AFTER = 6 * HEARTBEAT
+"""Long enough for a server that is started again: while it is away nobody's heartbeat arrives."""
 _UNTOLD_AFTER = timedelta(minutes=4)
 """A hook waits half a minute for Slack, and for a scan that is telling people, which ends within three minutes."""
 _LATE_AFTER = timedelta(minutes=15)
+_SLOT_AFTER = timedelta(hours=4)
+_ALIVE_WITHIN = timedelta(days=1)
 _REMIND_AFTER = timedelta(days=1)
 _ENDS = ("Completed", "Failed", "Crashed", "Cancelled", "Cancelling", "Lost")
 _WAKES = ("Scheduled", "Resuming", "Pending", "Running", "AwaitingConcurrencySlot", "Late")
@@ -44,12 +47,29 @@ def automations(webhook: UUID | None, channel: str | None) -> Iterator[Automatio
         return
     yield _automation(
         "tell that a run is lost",
-        _reaction("Lost"),
+        _trigger(Posture.Reactive, _events("Lost"), after=set(), within=timedelta(0)),
         CallWebhook(block_document_id=webhook, payload=payload(LOST, channel)),
+    )
+    yield _automation(
+        "tell that a lost run is alive",
+        _trigger(Posture.Reactive, _events("heartbeat"), after=set(_events("Lost")), within=_ALIVE_WITHIN),
+        CallWebhook(block_document_id=webhook, payload=payload(ALIVE, channel)),
     )
     missing = {
         "tell a failure that was not told": (("Failed", "Crashed"), (TOLD,), _UNTOLD_AFTER, UNTOLD),
-        "tell that a run does not start": (("Late",), _events(*_ENDS, "Pending", "Running"), _LATE_AFTER, LATE),
+        "tell that a run does not start": (
+            ("Late", "Resuming"),
+            _events(*_ENDS, "Pending", "Running"),
+            _LATE_AFTER,
+            LATE,
+        ),
+        # A worker takes such a run again and again, so that it is Pending now and then: that is no start.
+        "tell that a run waits for its turn": (
+            ("AwaitingConcurrencySlot",),
+            _events(*_ENDS, "Running", "Suspended"),
+            _SLOT_AFTER,
+            QUEUED,
+        ),
         "remind of a run that waits": (("Suspended",), _events(*_ENDS, *_WAKES), _REMIND_AFTER, WAITING),
     }
     for name, (after, expected, within, words) in missing.items():
@@ -66,7 +86,7 @@ def _lost() -> AutomationCore:
         ChangeFlowRunState(
             name="Lost",
             state=StateType.CRASHED,
-            message=f"no heartbeat for {LOST_AFTER.total_seconds():.0f} s: the run and its worker are gone",
+            message=f"no sign of life for {LOST_AFTER.total_seconds():.0f} s from the run, its worker or the server",
         ),
     )
 
@@ -77,10 +97,6 @@ def _automation(name: str, trigger: EventTrigger, action: CallWebhook | ChangeFl
 
 def _absence(after: tuple[str, ...], expected: tuple[str, ...], within: timedelta) -> EventTrigger:
     return _trigger(Posture.Proactive, expected, after=set(after), within=within)
-
-
-def _reaction(state: str) -> EventTrigger:
-    return _trigger(Posture.Reactive, _events(state), after=set(), within=timedelta(0))
 
 
 def _trigger(posture: Posture, expected: tuple[str, ...], *, after: set[str], within: timedelta) -> EventTrigger:

@@ -26,12 +26,12 @@ class Words:
     to_do: str
 
 
-_AGAIN = "then start the same run again: it goes on where this one stopped"
+_AGAIN = "then start a new run of the same deployment: it goes on where this one stopped"
 LOST = Words(
     "🔴",
     "is lost",
-    "Its process and its worker are gone, and it was ended. The fleet serves every client in each mix of two "
-    "neighbouring phases; where it stood is below.",
+    "It gave no sign of life for minutes: its process, its worker or the Prefect server was gone. It counts as ended. "
+    "The fleet serves every client in each mix of two neighbouring phases.",
     f"See that a worker runs, look with rechain status, {_AGAIN}.",
 )
 UNTOLD = Words(
@@ -40,11 +40,24 @@ UNTOLD = Words(
     "Its worker could not tell why; the run's page says more. The fleet is at a resting point, or between two.",
     f"Read the run's page, look with rechain status, {_AGAIN}.",
 )
+ALIVE = Words(
+    "🟢",
+    "is alive after all",
+    "It counted as lost, and gives signs of life again: nothing but news of it was missing. It goes on, and holds the "
+    "claim of its environment.",
+    "Wait until rechain status says where the fleet rests. Start no other run of the environment until then.",
+)
 LATE = Words(
     "🟠",
     "does not start",
-    "It was due a quarter of an hour ago, and no worker has taken it.",
+    "It was due or answered a quarter of an hour ago, and no worker has taken it.",
     "See that a worker runs on the work pool, and that the pool is not paused.",
+)
+QUEUED = Words(
+    "🟠",
+    "waits for its turn",
+    "Runs of the same deployment have taken all of its slots for four hours.",
+    "Look at the runs that are in progress: one of them may hang. Cancel it, and this one begins.",
 )
 WAITING = Words(
     "✋",

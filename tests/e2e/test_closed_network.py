@@ -14,6 +14,7 @@ import yaml
 from deployments.surroundings import PROJECT
 from tests.closed_network import RESOLVER
 from tests.plugins.closed_network import ClosedNetwork
+from tests.plugins.production import authorization
 from tests.sessions import Session, session
 
 _PREFECT = str(Path(sys.executable).with_name("prefect"))
@@ -27,6 +28,7 @@ def test_a_whole_session_asks_nobody(closed_network: ClosedNetwork, tmp_path: Pa
     """From the start, through a scan and the UI's catalogues, to Ctrl-C; and nothing is left of it."""
     with session(tmp_path / "up", around=closed_network.inside([])) as running:
         running.wait_for_address()
+        _refuses_strangers(closed_network, running)
         _scan(closed_network, running)
         for view in _CATALOGUES:
             _look_into(closed_network, running, view)
@@ -51,16 +53,30 @@ def _scan(network: ClosedNetwork, running: Session) -> None:
     """Start a run of the nightly scan and wait until it is completed."""
     deployments = yaml.safe_load((PROJECT / "prefect.yaml").read_text("utf-8"))["deployments"]
     name = next(one["name"] for one in deployments if one["entrypoint"] == _ENTRYPOINT and one.get("schedules"))
-    environment = {**os.environ, "PREFECT_API_URL": f"http://127.0.0.1:{running.port}/api", "DO_NOT_TRACK": "1"}
+    server = {"PREFECT_API_URL": f"http://127.0.0.1:{running.port}/api", "PREFECT_API_AUTH_STRING": running.login}
+    environment = {**os.environ, **server, "DO_NOT_TRACK": "1"}
     subprocess.run(
         network.inside([_PREFECT, "--no-prompt", "deployment", "run", f"scan-expiry/{name}", "--watch"]),
         env=environment, check=True, timeout=300, stdin=subprocess.DEVNULL,
     )  # fmt: skip
 
 
-def _look_into(network: ClosedNetwork, running: Session, view: str) -> None:
-    """Ask the server for a catalogue as its UI does; of some it has no copy of its own, and says so."""
+def _refuses_strangers(network: ClosedNetwork, running: Session) -> None:
+    """Nobody without the password gets past it, and no page of another site may ask."""
     network.python(
         f"from http.client import HTTPConnection\nserver = HTTPConnection('127.0.0.1', {running.port}, timeout=30)\n"
-        f"server.request('GET', '/api/collections/views/{view}')\nserver.getresponse().read()\nserver.close()"
+        "headers = {'Content-Type': 'application/json', 'Origin': 'https://evil.example'}\n"
+        "server.request('POST', '/api/flows/', '{\"name\": \"x\"}', headers)\n"
+        "answer = server.getresponse()\nanswer.read()\nassert answer.status == 401, answer.status\n"
+        "assert answer.getheader('Access-Control-Allow-Origin') is None"
+    )
+
+
+def _look_into(network: ClosedNetwork, running: Session, view: str) -> None:
+    """Ask the server for a catalogue as its UI does; of some it has no copy of its own, and says so."""
+    known = authorization(running.login)
+    network.python(
+        f"from http.client import HTTPConnection\nserver = HTTPConnection('127.0.0.1', {running.port}, timeout=30)\n"
+        f"server.request('GET', '/api/collections/views/{view}', headers={{'Authorization': {known!r}}})\n"
+        "answer = server.getresponse()\nanswer.read()\nserver.close()\nassert answer.status != 401"
     )

@@ -67,4 +67,23 @@ def test_a_failure_is_told_by_the_server_only_when_nobody_else_has() -> None:
     assert trigger["within"] > 30 + 180
     actions = [action for one in by_name.values() for action in one.actions if isinstance(action, CallWebhook)]
     assert len(actions) == len(by_name) - 1
+
+
+def test_a_run_that_is_answered_or_queued_and_never_begins_is_told() -> None:
+    """An answered gate without a worker, and a night behind one that hangs; to be taken for a moment is no start."""
+    by_name = {one.name.removeprefix(PREFIX): one for one in automations(uuid4(), "#dba")}
+    starts = by_name["tell that a run does not start"].trigger.model_dump(mode="json")
+    assert {"prefect.flow-run.Late", "prefect.flow-run.Resuming"} == set(starts["after"])
+    turn = by_name["tell that a run waits for its turn"].trigger.model_dump(mode="json")
+    assert turn["after"] == ["prefect.flow-run.AwaitingConcurrencySlot"]
+    assert "prefect.flow-run.Pending" not in turn["expect"]
+    assert "prefect.flow-run.Running" in turn["expect"]
+
+
+def test_no_text_of_a_state_is_passed_on() -> None:
+    """Only the run's own hook knows which errors hold no secret."""
+    actions = [
+        action for one in automations(uuid4(), "#dba") for action in one.actions if isinstance(action, CallWebhook)
+    ]
+    assert actions
     assert not [action for action in actions if "state" in action.payload.split('"blocks"')[0]]
