@@ -69,7 +69,7 @@ def test_a_server_that_does_not_answer_in_mid_phase_is_named_and_waited_for(
     """
     desk = new_desk()
     lab = desk.lab
-    watcher = lab.run_watcher()
+    watcher = lab.run_watcher(interval_ms=50)  # each server is asked within the seconds in which one is silent
     lost = lab.primary
 
     run = start_and_wait(desk, Phase.OVERLAP, Moment.FIRST_HOST)
