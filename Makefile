@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-faults pictures check up lock
+.PHONY: help setup hosts demo test test-faults pictures check up lock
 
 BIN := .venv/bin
 SET_UP := .venv/.set-up
@@ -25,6 +25,7 @@ PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-
 
 help:
 	@echo 'make setup         a virtual environment in .venv, every package by its hash'
+	@echo "make hosts         Debian's packages for make demo ARGS=--hosts, where each host is a machine; as root"
 	@echo 'make demo          a real PostgreSQL fleet on this machine, and a refresh of its chain under load'
 	@echo 'make test          unit, integration and end-to-end tests: half an hour on two slow cores'
 	@echo 'make test-faults   the whole fault matrix, and the longest end-to-end tests: more than an hour'
@@ -39,6 +40,9 @@ setup: $(SET_UP)
 $(SET_UP): requirements.lock pyproject.toml deployments/setup.sh
 	@PYTHON='$(PYTHON)' sh deployments/setup.sh
 	@touch $@
+
+hosts:
+	@sh deployments/hosts.sh
 
 demo: $(SET_UP)
 	@$(BIN)/rechain demo $(ARGS)

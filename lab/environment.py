@@ -49,6 +49,19 @@ gates:
 
 
 @dataclass(frozen=True, slots=True)
+class Names:
+    """What a chain is made for.
+
+    Attributes:
+        servers: Server name to the names and addresses that its certificate carries.
+        clients: Client names.
+    """
+
+    servers: Mapping[str, Sequence[str]]
+    clients: Sequence[str] = CLIENTS
+
+
+@dataclass(frozen=True, slots=True)
 class Repository:
     """An environment repository on disk.
 
@@ -92,7 +105,7 @@ class Repository:
 
     def write(
         self,
-        addresses: Mapping[str, str],
+        names: Names,
         hosts: Mapping[str, Mapping[str, object]],
         chain: Chain,
         *,
@@ -103,7 +116,7 @@ class Repository:
         """Write everything that a team would have before it meets rechain.
 
         Args:
-            addresses: Server name to address, for the spec.
+            names: What the spec names.
             hosts: Inventory host to its variables.
             chain: The chain that chainsmith made.
             style: How chainsmith wrote it down.
@@ -117,7 +130,7 @@ class Repository:
         write_private(self.password_file, secrets.token_urlsafe(24) + "\n")  # first: it tells whose repository this is
         self.certs.parent.mkdir(parents=True)
         (self.root / "config").mkdir()
-        spec = _yaml(_spec(addresses))
+        spec = _yaml(_spec(names))
         (self.root / "config" / f"chainsmith_{ENVIRONMENT}.yml").write_text(spec, "utf-8")
         (self.root / "rechain.yml").write_text(_SETTINGS.format(canary_interval_ms=canary_interval_ms), "utf-8")
         self.inventory.write_text(_yaml(_inventory(hosts, connection)), "utf-8")
@@ -176,14 +189,15 @@ def _ansible_locale() -> dict[str, str]:
     return others | {"LC_ALL": "C.UTF-8"}
 
 
-def _spec(addresses: Mapping[str, str]) -> dict[str, object]:
-    servers = {name: [name, address] for name, address in addresses.items()}
+def _spec(names: Names) -> dict[str, object]:
+    servers = {name: list(carried) for name, carried in names.servers.items()}
+    clients = list(names.clients)
     return {
         "subject": SUBJECT,
         "tmpdir": f"/tmp/chainsmith/{ENVIRONMENT}",  # noqa: S108  # a line of the spec; nothing is made there
         "intermediates": [
             {"name": "server", "keyUsages": _USAGES, "extendedKeyUsages": ["serverAuth"], "servers": servers},
-            {"name": "client", "keyUsages": _USAGES, "extendedKeyUsages": ["clientAuth"], "clients": list(CLIENTS)},
+            {"name": "client", "keyUsages": _USAGES, "extendedKeyUsages": ["clientAuth"], "clients": clients},
         ],
     }
 

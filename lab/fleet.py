@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,33 +12,30 @@ from typing import Self
 
 from psycopg.conninfo import make_conninfo
 
-from lab import leftover
+from lab import leftover, placing
+from lab.access import FOREIGN, clients_on, names_of, roles, rules
 from lab.account import Account, unprivileged_account
-from lab.addresses import PORT, free_addresses
 from lab.chain import Chain, Style, make_chain, make_foreign_client
-from lab.environment import BACKUP, CLIENTS, EVERYWHERE, EXTERNAL, LOCAL, SERVERS, SUBJECT, Repository
+from lab.environment import BACKUP, EXTERNAL, LOCAL, SUBJECT, Names, Repository
 from lab.errors import LabError
 from lab.host import Host
 from lab.installation import find_postgresql, usable_by
 from lab.login import Identity
-from lab.machine import Machine, Resident
-from lab.machines import Machines
 from lab.owner import Owner
-from lab.postgresql import SUPERUSER, Installation, Server
+from lab.placing import Place
+from lab.pool import POOLER
+from lab.postgresql import SUPERUSER, Installation
 from lab.processes import Process
 from lab.program import Orders, finish, launch
 from rechain.fleet import Endpoint
 from rechain.generation import Side
 
-FOREIGN = "auditor"
-_ROLES = ("avchecker", "pgquartz", "pgfga", EXTERNAL, FOREIGN)
 _SETTINGS = {
     "wal_keep_size": "64MB",
     "min_wal_size": "2MB",
     "max_wal_size": "64MB",
     "wal_retrieve_retry_interval": "1s",
 }
-_HBA = ("local all postgres trust", "hostssl replication postgres all cert", "hostssl all all all cert")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +47,18 @@ class Lab:
         directory: The directory of hosts and of people outside the fleet; holds every key in use, removed at the end.
         installation: The PostgreSQL that runs.
         account: The OS user that servers and managed clients run as.
-        hosts: The hosts, the primary first.
+        place: Where its hosts are.
         style: Which chainsmith the first chain looks like.
         canary_interval_ms: Milliseconds between two logins of one client in rechain's canary.
-        machines: A machine of its own for each host; None when all are directories of this one.
     """
 
     state: Path
     directory: Path
     installation: Installation
     account: Account
-    hosts: tuple[Host, ...]
+    place: Place
     style: Style
     canary_interval_ms: int
-    machines: Machines | None = None
 
     @classmethod
     def prepare(
@@ -96,13 +91,19 @@ class Lab:
         directory = leftover.make_directory(state, parent)
         try:
             installation = usable_by(found, account, directory / "postgresql")
-            machines = _machines(directory, state.resolve(), installation) if on_machines else None
+            if on_machines:
+                place = placing.on_machines(directory, state.resolve(), installation, account)
+            else:
+                place = placing.on_loopback(directory, installation, account)
         except LabError:
             leftover.end(state)
             raise
-        hosts = _on_machines(machines, installation, account) if machines else _here(directory, installation, account)
-        style = Style(style)
-        return cls(state.resolve(), directory, installation, account, hosts, style, canary_interval_ms, machines)
+        return cls(state.resolve(), directory, installation, account, place, Style(style), canary_interval_ms)
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """The hosts of the servers, the primary first."""
+        return self.place.hosts
 
     @property
     def repository(self) -> Repository:
@@ -125,6 +126,12 @@ class Lab:
         return tuple(host.endpoint for host in self.hosts)
 
     @property
+    def paths(self) -> tuple[Endpoint, ...]:
+        """Every way to a database: the servers, and where there is a pool, through PgBouncer and through HAProxy."""
+        pool = self.place.pool
+        return (*self.endpoints, *((pool.pooler, pool.proxy) if pool else ()))
+
+    @property
     def owner(self) -> Owner:
         """The owner of the external application."""
         return Owner(self.repository, EXTERNAL, self.directory / EXTERNAL)
@@ -136,13 +143,15 @@ class Lab:
 
     @property
     def identities(self) -> tuple[Identity, ...]:
-        """Every managed client on every host, and the external one."""
+        """Every managed client on every host, PgBouncer's among them, and the external one."""
         managed = (
             Identity(client, host.name, str(host.client_directory(client)), has_role=client != BACKUP)
             for host in self.hosts
             for client in clients_on(host.name)
         )
-        return (*managed, self.owner.identity)
+        pool = self.place.pool
+        pooler = (Identity(POOLER, pool.name, str(pool.client_directory)),) if pool else ()
+        return (*managed, *pooler, self.owner.identity)
 
     def start(self) -> None:
         """Make chain, repository and hosts, and start the servers. Raises LabError; then nothing is left running."""
@@ -200,41 +209,54 @@ class Lab:
         self.stop()
 
     def _start(self) -> None:
-        if self.machines:
-            self.machines.start(self.directory)
-        addresses = {host.name: host.server.address for host in self.hosts}
-        servers = {name: [name, address] for name, address in addresses.items()}
-        with ThreadPoolExecutor() as pool:
-            issuing = pool.submit(make_chain, SUBJECT, servers, CLIENTS, self.style)
+        if self.place.machines:
+            self.place.machines.start(self.directory)
+        names = names_of(self.place)
+        with ThreadPoolExecutor() as workers:
+            issuing = workers.submit(make_chain, SUBJECT, names.servers, names.clients, self.style)
             self.primary.server.initdb()
             chain = issuing.result()
-        self._write_repository(addresses, chain)
+        self._write_repository(names, chain)
         for host in self.hosts:
             host.install(chain, clients_on(host.name))
+        self._start_etcd()
         self.owner.install_bundle()
         self.owner.install_pair(chain.leaves[Side.CLIENT][EXTERNAL], chain.keys.clients[EXTERNAL])
         self._start_primary()
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(self._start_standby, self.standbys))
+        with ThreadPoolExecutor() as workers:
+            list(workers.map(self._start_standby, self.standbys))
+        for member in self.place.members:
+            member.wait()
+        if self.place.pool:
+            self.place.pool.install(chain, (SUPERUSER, BACKUP, *roles(self.place.pool)))
+            self.place.pool.start()
 
-    def _write_repository(self, addresses: Mapping[str, str], chain: Chain) -> None:
+    def _start_etcd(self) -> None:
+        for member in self.place.members:
+            member.install(self.place.members)
+            member.start()
+
+    def _write_repository(self, names: Names, chain: Chain) -> None:
         variables = {host.name: host.inventory_variables(clients_on(host.name)) for host in self.hosts}
-        connection = self.machines.ssh.variables() if self.machines else LOCAL
+        for member in self.place.members:
+            variables[member.machine.name]["rechain_services"].append(member.service())
+        if self.place.pool:
+            variables[self.place.pool.name] = self.place.pool.inventory_variables()
         self.repository.write(
-            addresses,
+            names,
             variables,
             chain,
             style=self.style,
             canary_interval_ms=self.canary_interval_ms,
-            connection=connection,
+            connection=self.place.machines.ssh.variables() if self.place.machines else LOCAL,
         )
 
     def _start_primary(self) -> None:
         server = self.primary.server
-        server.configure({**_SETTINGS, **self.primary.tls_settings()}, _HBA)
+        server.configure({**_SETTINGS, **self.primary.tls_settings()}, *rules(self.place.pool))
         server.start()
         with server.connect() as session:
-            for role in _ROLES:
+            for role in roles(self.place.pool):
                 session.execute(f'create role "{role}" login'.encode())
 
     def _start_standby(self, host: Host) -> None:
@@ -248,7 +270,7 @@ class Lab:
             **self._identity(host).files(),
         )
         host.server.copy_from(source)
-        host.server.configure({**_SETTINGS, **host.tls_settings(), "primary_conninfo": source}, _HBA)
+        host.server.configure({**_SETTINGS, **host.tls_settings(), "primary_conninfo": source}, *rules(self.place.pool))
         host.server.start()
 
     def _identity(self, host: Host) -> Identity:
@@ -258,38 +280,13 @@ class Lab:
         self, name: str, identities: tuple[Identity, ...], interval_ms: int, *, is_kept: bool = False
     ) -> Orders:
         parent = 0 if is_kept else os.getpid()
-        return Orders(identities, self.endpoints, str(self.journal(name)), interval_ms, parent)
+        stores = tuple(member.endpoint for member in self.place.members)
+        return Orders(identities, self.paths, str(self.journal(name)), interval_ms, parent, stores)
 
     def _launch(self, module: str, orders: Orders) -> Process:
         program = launch(module, orders)
         leftover.record(self.state, program)
         return program
-
-
-def _here(directory: Path, installation: Installation, account: Account) -> tuple[Host, ...]:
-    addresses = free_addresses(len(SERVERS))
-    return tuple(
-        Host(name, Server(installation, account, directory / name, address, addresses.port), account)
-        for name, address in zip(SERVERS, addresses.hosts, strict=True)
-    )
-
-
-def _machines(directory: Path, state: Path, installation: Installation) -> Machines:
-    programs = [] if installation.bindir.is_relative_to("/usr") else [installation.bindir.parent]
-    return Machines.prepare(SERVERS, directory, state / leftover.SSH, programs)
-
-
-def _on_machines(machines: Machines, installation: Installation, account: Account) -> tuple[Host, ...]:
-    def host(machine: Machine) -> Host:
-        resident = Resident(account.name, account.uid, account.gid, machine)
-        return Host(machine.name, Server(installation, resident, machine.directory, machine.address, PORT), resident)
-
-    return tuple(host(machine) for machine in machines.all)
-
-
-def clients_on(name: str) -> tuple[str, ...]:
-    """The managed clients of a host."""
-    return (*EVERYWHERE, BACKUP) if name == SERVERS[-1] else EVERYWHERE
 
 
 def end_leftover(state: Path) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lab.account import Account
 from lab.chain import Chain
@@ -74,7 +75,7 @@ class Host:
         files = {"ssl_cert_file": "server.crt", "ssl_key_file": "server.key", "ssl_ca_file": "root.crt"}
         return {"ssl": "on"} | {setting: str(directory / name) for setting, name in files.items()}
 
-    def inventory_variables(self, clients: Sequence[str]) -> Mapping[str, object]:
+    def inventory_variables(self, clients: Sequence[str]) -> dict[str, Any]:
         """Its variables in the inventory: on real hosts most of these are the defaults."""
         service = {
             "kind": "postgresql",

@@ -90,12 +90,13 @@ class Server:
         self._run([self.installation.program("pg_basebackup"), *options, "-d", conninfo, "-D", str(self.data)])
         self._write("standby.signal", [])
 
-    def configure(self, settings: Mapping[str, str], hba: Sequence[str]) -> None:
-        """Write this server's own settings and pg_hba.conf; a running server needs `reload` or `restart`."""
+    def configure(self, settings: Mapping[str, str], hba: Sequence[str], ident: Sequence[str] = ()) -> None:
+        """Write this server's settings, pg_hba.conf and pg_ident.conf; a running server needs `reload` or `restart`."""
         own = {**self._settings(), **settings}
         lines = [f"{name} = {_quoted(value)}" for name, value in own.items()]
         self._write("lab.conf", lines)
         self._write("pg_hba.conf", hba)
+        self._write("pg_ident.conf", ident)
         main = self.data / "postgresql.conf"
         if "include 'lab.conf'" not in main.read_text("utf-8"):
             with main.open("a", encoding="utf-8") as file:

@@ -8,10 +8,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from lab.account import scrubbed
 from lab.errors import LabError
@@ -32,6 +32,7 @@ class Orders:
         journal: Where it writes what happened.
         interval_ms: Milliseconds between the starts of two logins.
         parent: It ends when this is no longer its parent; 0 lets it live on.
+        stores: Where the members of etcd answer.
     """
 
     identities: tuple[Identity, ...]
@@ -39,6 +40,7 @@ class Orders:
     journal: str
     interval_ms: int
     parent: int
+    stores: tuple[Endpoint, ...] = ()
 
 
 def launch(module: str, orders: Orders) -> Process:
@@ -65,10 +67,11 @@ def launch(module: str, orders: Orders) -> Process:
 
 def read_orders(path: Path) -> Orders:
     """Read back what `launch` wrote."""
-    told: Mapping[str, object] = json.loads(path.read_text("utf-8"))
-    identities = tuple(Identity(**fields) for fields in told["identities"])  # type: ignore[attr-defined]
-    endpoints = tuple(Endpoint(**fields) for fields in told["endpoints"])  # type: ignore[attr-defined]
-    return Orders(identities, endpoints, str(told["journal"]), int(str(told["interval_ms"])), int(str(told["parent"])))
+    told: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    told["identities"] = tuple(Identity(**fields) for fields in told["identities"])
+    for kind in ("endpoints", "stores"):
+        told[kind] = tuple(Endpoint(**fields) for fields in told[kind])
+    return Orders(**told)
 
 
 def ending(parent: int) -> threading.Event:

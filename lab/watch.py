@@ -9,16 +9,18 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle, pairwise, product
 from pathlib import Path
 
-from lab.login import Entry, Identity, Journal, Kind, log_in, read_journal
+from lab.login import Entry, Journal, Kind, log_in, read_journal
 from lab.program import Orders, ending, read_orders
-from rechain.fleet import Endpoint
+from lab.store import ask_store
 
 _THREADS = 4
+Visit = Callable[[], Entry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +76,26 @@ class _Turns:
     """Who logs in where next, and when; shared by the threads."""
 
     def __init__(self, orders: Orders) -> None:
-        self._pairs = cycle(product(orders.endpoints, orders.identities))
+        logins = [partial(log_in, *pair) for pair in product(orders.identities, orders.endpoints)]
+        asking = [partial(ask_store, one, orders.stores) for one in orders.identities if orders.stores]
+        self._visits = cycle([*logins, *asking])
         self._interval_s = orders.interval_ms / 1000
         self._due = time.monotonic()
         self._lock = threading.Lock()
 
-    def next(self) -> tuple[float, Identity, Endpoint]:
+    def next(self) -> tuple[float, Visit]:
         """The next turn; turns that slow logins made late are left out, not caught up."""
         with self._lock:
             self._due = max(self._due + self._interval_s, time.monotonic())
-            endpoint, identity = next(self._pairs)
-            return self._due, identity, endpoint
+            return self._due, next(self._visits)
 
 
 def _take_turns(turns: _Turns, journal: Journal, end: threading.Event) -> None:
     while True:
-        due, identity, endpoint = turns.next()
+        due, visit = turns.next()
         if end.wait(max(0.0, due - time.monotonic())):
             return
-        journal.write(log_in(identity, endpoint))
+        journal.write(visit())
 
 
 def _longest_gap(logins: Iterable[Entry]) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rechain.fleet import Endpoint
 from rechain.gate import Waiting
 from rechain.rotation import Rotation
+from rechain.scan.seen import Listener, listeners
 from rechain.signing_request import Requests
 from tasks.evidence import first_end
 from tasks.fleet.wire import WireUnreadable, served
@@ -70,15 +71,16 @@ def status(ref: EnvironmentRef) -> Status:
     state = observe(ref)
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(waiting_now, state)
-        observed = tuple(pool.map(lambda endpoint: _look(state, endpoint), state.fleet.endpoints()))
+        observed = tuple(pool.map(lambda listener: _look(state, listener), listeners(state.fleet)))
         end = first_end(state)
         outage = (end.subject, end.not_after.date().isoformat()) if end else None
         return Status(ref.environment, rotation, waiting.result(), observed, unfinished, outage, requests)
 
 
-def _look(state: FleetState, endpoint: Endpoint) -> Seen:
+def _look(state: FleetState, listener: Listener) -> Seen:
+    endpoint = listener.endpoint
     try:
-        leaf = served(endpoint, _TIMEOUT_S)[0]
+        leaf = served(endpoint, _TIMEOUT_S, listener.kind)[0]
     except WireUnreadable as error:
         return Seen(endpoint, None, None, error.what)
     generations = [state.current, *([state.next] if state.next else [])]

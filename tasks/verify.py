@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 from rechain.certs import compose
 from rechain.errors import VerificationFailed
-from rechain.fleet import Endpoint, ServiceKind
+from rechain.fleet import ServiceKind
 from rechain.generation import Generation
 from rechain.login import FAILED, Login, Refusal, Verdict
 from rechain.phase import Phase
+from rechain.scan.seen import listeners
 from rechain.trust_path import outliving, still_trusted
 from tasks.access import accepted_generations, leaf_keys, trusted_by_clients
 from tasks.fleet.credentials import credentials, material
@@ -170,13 +171,10 @@ def _served_problems(state: FleetState, phase: Phase, logins: Iterable[Login]) -
     certs = state.certs if state.next is None else compose(state.rotating, phase)
     seen = {login.endpoint: login.server_fingerprint for login in logins}
     problems = []
-    for endpoint in state.fleet.endpoints(*_LOGIN_KINDS):
+    for listener in listeners(state.fleet):
+        endpoint = listener.endpoint
         wanted = certs.servers[endpoint.server_name].leaf.fingerprint
-        found = seen.get(endpoint) or _served(endpoint)
+        found = seen.get(endpoint) or served_fingerprint(endpoint, _WIRE_TIMEOUT_S, listener.kind)
         if found != wanted:
             problems.append(f"{endpoint} serves {(found or 'nothing')[:16]} instead of {wanted[:16]}")
     return problems
-
-
-def _served(endpoint: Endpoint) -> str | None:
-    return served_fingerprint(endpoint, _WIRE_TIMEOUT_S)

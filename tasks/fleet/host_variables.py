@@ -12,7 +12,8 @@ from rechain.fleet import Host, ManagedClient, Service, ServiceKind
 from tasks.fleet.templating import HostVariables
 
 _PORTS = {ServiceKind.POSTGRESQL: 5432, ServiceKind.PGBOUNCER: 6432, ServiceKind.HAPROXY: 5000, ServiceKind.ETCD: 2379}
-_NO_RELOAD = "true"  # etcd reads its files at every handshake
+_RELOAD_BY = {ServiceKind.ETCD: "restart"}
+"""Etcd reads a new pair at every handshake, but a new bundle when it starts."""
 
 
 class _Model(BaseModel):
@@ -39,7 +40,7 @@ class _Service(_Model):
         given = dict(self) | {
             "address": self.address or address,
             "port": self.port or _PORTS[self.kind],
-            "reload": self.reload or (_NO_RELOAD if self.kind is ServiceKind.ETCD else f"systemctl reload {self.kind}"),
+            "reload": self.reload or f"systemctl {_RELOAD_BY.get(self.kind, 'reload')} {self.kind}",
             "restart": self.restart or f"systemctl restart {self.kind}",
         }
         return Service(**given)

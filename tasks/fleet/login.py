@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rechain.certificate import read_certificates
 from rechain.errors import PemError
-from rechain.fleet import Endpoint
+from rechain.fleet import Endpoint, ServiceKind
 from rechain.login import Answer, ClientFiles, Login, Refusal, Verdict
 from tasks.fleet.libpq import attempt
 from tasks.fleet.wire import WireUnreadable, served, why_refused
@@ -93,10 +93,10 @@ def log_in_all(
         return tuple(pool.map(one, requests))
 
 
-def served_fingerprint(endpoint: Endpoint, timeout_s: float) -> str | None:
+def served_fingerprint(endpoint: Endpoint, timeout_s: float, kind: ServiceKind = ServiceKind.POSTGRESQL) -> str | None:
     """Fingerprint of the leaf that an endpoint serves; None when it can't be seen."""
     try:
-        return served(endpoint, timeout_s)[0].fingerprint
+        return served(endpoint, timeout_s, kind)[0].fingerprint
     except WireUnreadable:
         return None
 

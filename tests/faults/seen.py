@@ -12,8 +12,9 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
+from lab.access import clients_on
 from lab.environment import ENVIRONMENT
-from lab.fleet import Lab, clients_on
+from lab.fleet import Lab
 from lab.host import Host
 from lab.processes import Process, find
 from rechain.generation import Side

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from lab.access import clients_on
 from lab.chain import make_foreign_client
-from lab.fleet import Lab, clients_on
+from lab.fleet import Lab
 from rechain.canary import attempted_since, failures_since, summary
 from rechain.errors import VerificationFailed
 from rechain.fleet import Fleet, Host, ManagedClient, Service, ServiceKind

@@ -112,7 +112,7 @@ all:
     assert [(service.kind, service.port, service.reload) for service in others] == [
         (ServiceKind.PGBOUNCER, 6432, "systemctl reload pgbouncer"),
         (ServiceKind.HAPROXY, 5000, "systemctl reload haproxy"),
-        (ServiceKind.ETCD, 2379, "true"),
+        (ServiceKind.ETCD, 2379, "systemctl restart etcd"),
     ]
     assert {service.address for service in others} == {"vm7"}
     plain, given = host.clients

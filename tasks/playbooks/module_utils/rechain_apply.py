@@ -130,7 +130,8 @@ class Installation:
         previous = self._switch(self._staged) if self._staged else self._interrupted()
         try:
             for reader, endpoint in self._running():
-                reload_and_prove(reader, endpoint, self._set.files, self._limits)
+                is_new = self._has_new_bundle(reader)
+                reload_and_prove(reader, endpoint, self._set.files, self._limits, has_new_bundle=is_new)
             for reader, endpoint in self._to_start():
                 start_and_prove(reader, endpoint, self._set.files, self._limits)
             self._require_intact()
@@ -140,6 +141,11 @@ class Installation:
             if reader.endpoint is None:
                 run_reload(reader, self._limits.reload_s)
         self._finish(previous)
+
+    def _has_new_bundle(self, reader: Reader) -> bool:
+        """Not certainly the one it read last: a run that was killed may have switched and not reloaded."""
+        name = reader.files["ca"]
+        return self._staged is None or self._before.get(name) != self._set.files[name]
 
     def served(self) -> Mapping[str, str | None]:
         """What each service of the set serves: `address:port` to fingerprint."""

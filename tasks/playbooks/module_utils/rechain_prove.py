@@ -34,6 +34,10 @@ _SIGHUP_SEEN_S = 2.0
 _SETTLE_S = 0.2
 _LOG_LINES = 4
 _OUTPUT_CHARS = 400
+_TELL_THEIR_BUNDLE = ("postgresql", "etcd")
+"""Advertise exactly the CAs that they accept clients of; PgBouncer and HAProxy are not known to."""
+_READ_PAIRS_ALONE = ("etcd",)
+"""Take a new pair at the next handshake, but a bundle when they start: the reload command is a restart."""
 
 
 class Unproven(Exception):
@@ -61,8 +65,17 @@ def is_in_use(reader: Reader, endpoint: Endpoint, files: Mapping[str, bytes]) ->
     return served == leaf_fingerprint(files[reader.files["cert"]]) and not _missing_names(reader, endpoint, files)
 
 
-def reload_and_prove(reader: Reader, endpoint: Endpoint, files: Mapping[str, bytes], limits: Limits) -> None:
+def reload_and_prove(
+    reader: Reader, endpoint: Endpoint, files: Mapping[str, bytes], limits: Limits, *, has_new_bundle: bool
+) -> None:
     """Have a running service read its files, and wait until it is seen to use them.
+
+    Args:
+        reader: The service.
+        endpoint: Where it answers.
+        files: File name to content.
+        limits: Time limits.
+        has_new_bundle: Whether its bundle may differ from the one that it read last.
 
     Raises:
         Unproven: It was not seen in time, or its log complains; quotes the log.
@@ -71,7 +84,8 @@ def reload_and_prove(reader: Reader, endpoint: Endpoint, files: Mapping[str, byt
     wanted = leaf_fingerprint(files[reader.files["cert"]])
     names = _missing_names(reader, endpoint, files)
     log = LogWatch(reader.log)
-    run_reload(reader, limits.reload_s)
+    if has_new_bundle or names or endpoint.kind not in _READ_PAIRS_ALONE:
+        run_reload(reader, limits.reload_s)
     _wait(lambda: _doubt(endpoint, wanted, names), log, limits.proof_s, reader.label)
     if was_served == wanted and not names:
         _let_it_finish(log)
@@ -137,11 +151,8 @@ def _run_command(label: str, what: str, command: str | None, timeout_s: float) -
 
 
 def _missing_names(reader: Reader, endpoint: Endpoint, files: Mapping[str, bytes]) -> frozenset[str]:
-    """The bundle's CA names, when the service advertises others; empty when it has them, or tells none.
-
-    Only PostgreSQL is known to advertise exactly its bundle.
-    """
-    if endpoint.kind != "postgresql":
+    """The bundle's CA names, when the service advertises others; empty when it has them, or tells none."""
+    if endpoint.kind not in _TELL_THEIR_BUNDLE:
         return frozenset()
     wanted, advertised = subjects(files[reader.files["ca"]]), endpoint.ca_names()
     return wanted if advertised and wanted and advertised != wanted else frozenset()

@@ -27,7 +27,7 @@ _RELOADS = {
     "postgresql": "systemctl reload postgresql",
     "pgbouncer": "systemctl reload pgbouncer",
     "haproxy": "systemctl reload haproxy",
-    "etcd": "true",  # reads its files at each handshake
+    "etcd": "systemctl restart etcd",  # for a new bundle alone; a new pair it reads at each handshake
 }
 _RESTARTS = {kind: f"systemctl restart {kind}" for kind in _PORTS}
 _SERVICE_FILES = {"cert": "server.crt", "key": "server.key", "ca": "root.crt"}
