@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from flows.refresh import refresh_with_minimal_impact
 from flows.replace import replace_with_downtime
 from lab.environment import ENVIRONMENT, EXTERNAL
 from lab.fleet import Lab, end_leftover
+from lab.pool import POOLER
 from lab.processes import Process
 from lab.watch import Summary, summarise
 from rechain.errors import GateClosed
@@ -28,7 +30,9 @@ from rechain.rotation import Gate
 from tasks.step import progress
 
 NEW_CLIENT = "rapportage"
+_RUNS = "runs"
 _MOST_TURNS = 6
+_WATCH = "watch"
 _APPLICATION_INTERVAL_MS = 100
 
 
@@ -43,15 +47,19 @@ def run_demo(
         0 when no login failed (for downtime and the control: when some did), else 1.
     """
     lab = Lab.prepare(state, on_machines=on_machines)
+    shutil.rmtree(lab.state / _RUNS, ignore_errors=True)  # an earlier demo's, of a repository that is gone
     os.environ.update(lab.repository.variables)
-    os.environ["RECHAIN_STATE_DIR"] = str(lab.state / "runs")
-    progress.info("starting a primary and two standbys: PostgreSQL %s", lab.installation.version)
+    os.environ["RECHAIN_STATE_DIR"] = str(lab.state / _RUNS)
+    what = "machines with PgBouncer, HAProxy and etcd, " if on_machines else ""
+    progress.info("starting %sa primary and two standbys: PostgreSQL %s", what, lab.installation.version)
     lab.start()
     try:
         application = lab.run_application(interval_ms=_APPLICATION_INTERVAL_MS, is_kept=keep)
+        if on_machines:
+            lab.run_watcher(_WATCH, interval_ms=_APPLICATION_INTERVAL_MS)
         chosen = Strategy.DOWNTIME if control else strategy
         report = _run(lab, application, chosen, until)
-        report = _with_application(report, lab)
+        report = _with_others(report, lab)
     finally:
         if not keep:
             lab.stop()
@@ -102,7 +110,7 @@ def _play_owner(lab: Lab, application: Process, waiting: Sequence[Waiting]) -> N
     for one in waiting:
         progress.info("waiting at gate %s: %s", one.gate, one.reason)
     gates = {one.gate for one in waiting}
-    if any(one.client != EXTERNAL for one in waiting):
+    if any(one.client not in (EXTERNAL, POOLER) for one in waiting):  # its sessions hold PgBouncer's own ones open
         raise GateClosed(ENVIRONMENT, waiting[0].reason, "the demo expects that only applicatie is waited for")
     if Gate.EXTERNAL_TRUST in gates:
         progress.info("the owner of %s installs the bundle that holds both chains", EXTERNAL)
@@ -126,30 +134,33 @@ def _command(*arguments: str) -> None:
     subprocess.run([program, *arguments], check=True, timeout=60, stdout=subprocess.DEVNULL)
 
 
-def _with_application(report: RotationReport, lab: Lab) -> RotationReport:
-    """Add what the external application saw itself to what the canary saw."""
+def _with_others(report: RotationReport, lab: Lab) -> RotationReport:
+    """Add to what the canary saw what the application saw itself, and on machines the watcher of every path."""
     if not report.phases:
         return report
-    journal = lab.journal(EXTERNAL)
     starts = [_milliseconds(phase) for phase in report.phases]
     ends = [*starts[1:], round(time.time() * 1000)]
-    parts = [summarise(journal, start, end) for start, end in zip(starts, ends, strict=True)]
-    phases = tuple(_joined(phase, part) for phase, part in zip(report.phases, parts, strict=True))
-    whole = summarise(journal, 0, ends[-1])
-    return replace(report, phases=phases, canary=_sum(report.canary, whole))
+    for name in (EXTERNAL, _WATCH):
+        parts = [summarise(lab.journal(name), start, end) for start, end in zip(starts, ends, strict=True)]
+        phases = tuple(_joined(phase, part) for phase, part in zip(report.phases, parts, strict=True))
+        whole = summarise(lab.journal(name), 0, ends[-1])
+        report = replace(report, phases=phases, canary=_sum(report.canary, whole, name))
+    return report
 
 
 def _joined(phase: PhaseReport, part: Summary) -> PhaseReport:
     return replace(phase, attempted=phase.attempted + part.attempted, failed=phase.failed + part.failed)
 
 
-def _sum(canary: CanaryReport, whole: Summary) -> CanaryReport:
+def _sum(canary: CanaryReport, whole: Summary, name: str) -> CanaryReport:
+    """The watcher comes by too seldom for its gaps to tell anything."""
+    gap = whole.longest_gap_ms if name == EXTERNAL else 0
     return replace(
         canary,
         attempted=canary.attempted + whole.attempted,
         failed=canary.failed + whole.failed,
-        longest_gap_ms=max(canary.longest_gap_ms, whole.longest_gap_ms),
-        failures=(*canary.failures, *(f"{EXTERNAL}: {entry}" for entry in whole.failures[:5])),
+        longest_gap_ms=max(canary.longest_gap_ms, gap),
+        failures=(*canary.failures, *(f"{name}: {entry}" for entry in whole.failures[:5])),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -141,9 +142,9 @@ def push(clone: Clone, branch: str, commit: str, request: Mapping[str, str]) -> 
     options = [f"merge_request.{name}" + (f"={value}" if value else "") for name, value in wanted.items()]
     target = [str(clone.remote), f"{commit}:refs/heads/{branch}"]
     asking = [argument for option in options for argument in ("-o", option)]
-    finished = git(clone.root, "push", "--porcelain", *asking, *target, may_fail=True)
+    finished = _push(clone.root, *asking, *target)
     if "does not support push options" in finished.stderr:
-        finished = git(clone.root, "push", "--porcelain", *target, may_fail=True)
+        finished = _push(clone.root, *target)
     if finished.returncode == 0:
         return _address(finished)
     refused = [line for line in finished.stdout.splitlines() if line.startswith("!") and "rejected]" in line]
@@ -152,6 +153,15 @@ def push(clone: Clone, branch: str, commit: str, request: Mapping[str, str]) -> 
     raise RepositoryError(
         f"git push {clone.remote}", _declined(finished, refused), "correct that, then run the same command again"
     )
+
+
+def _push(root: Path, *arguments: str) -> Finished:
+    """Push, and once more where the remote hung up in the middle: a race of two ends so, without a word of who won."""
+    for _ in range(2):
+        finished = git(root, "push", "--porcelain", *arguments, may_fail=True)
+        if finished.returncode != -signal.SIGPIPE:
+            break
+    return finished
 
 
 def _declined(finished: Finished, refused: Sequence[str]) -> str:

@@ -13,6 +13,9 @@ import pytest
 import yaml
 
 from flows.demo import NEW_CLIENT
+from lab.environment import SERVERS
+from lab.login import read_journal
+from lab.store import ETCD
 
 _RECHAIN = Path(sys.executable).with_name("rechain")
 
@@ -43,6 +46,22 @@ def test_the_demo_tries_a_thousand_logins_and_none_fails(tmp_path: Path, prefect
     assert report["retired_refused"] is True
     assert (report["schema"], report["outcome"], report["resting_phase"]) == (1, "done", "retired")
     assert last.startswith(f"{report['canary']['attempted']} logins were tried, none failed")
+
+
+@pytest.mark.usefixtures("machines_fit")
+@pytest.mark.timeout(1200)
+def test_the_demo_on_machines_loses_no_login_on_any_path(tmp_path: Path, prefect_api: dict[str, str]) -> None:
+    """Over SSH, by a deploy user with sudo; directly, through PgBouncer, through HAProxy, and to etcd."""
+    last, report = _demo(tmp_path / "demo", prefect_api, "--hosts")
+    assert [phase["name"] for phase in report["phases"]] == ["issued", "overlap", "servers", "clients", "retired"]
+    assert (report["outcome"], report["canary"]["failed"]) == ("done", 0)
+    assert last.startswith(f"{report['canary']['attempted']} logins were tried, none failed")
+    visits = read_journal(tmp_path / "demo" / "watch.jsonl")
+    assert [visit for visit in visits if not visit.ok] == []
+    servers = {f"{name}:5432" for name in SERVERS}
+    assert {visit.endpoint for visit in visits} == {*servers, "pool.demo:6432", "vip.demo:5000", ETCD}
+    hosts = yaml.safe_load((tmp_path / "demo/repo/environments/demo/hosts").read_text())
+    assert (hosts["all"]["vars"]["ansible_user"], hosts["all"]["vars"]["ansible_become"]) == ("deploy", True)
 
 
 @pytest.mark.long

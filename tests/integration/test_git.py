@@ -14,6 +14,7 @@ from tasks.approve import record_approval
 from tasks.repository.claim import commit_phase
 from tasks.repository.generations import write_generation
 from tasks.repository.layout import rotation_path
+from tasks.repository.programs import find_program
 from tasks.repository.rotation_branch import is_on_base
 from tasks.repository.rotation_yaml import parse_rotation, write_rotation
 from tasks.repository.settings import read_settings
@@ -44,6 +45,29 @@ def test_a_phase_is_a_commit_of_this_environment_alone(shared: Shared) -> None:
     assert commit == commit_phase(shared.ours, "acc", "generation 2 is issued")
     changed = git(shared.remote, "diff", "--name-only", "dev", BRANCH).split()
     assert changed == ["rechain/acc/rotation.yml"]
+    assert git(shared.remote, "rev-parse", BRANCH).strip() == commit.commit
+
+
+_HANGS_UP = """\
+#!/bin/sh
+case " $* " in *" push "*) test -e {marker} || {{ : >{marker}; {first}; kill -PIPE $$; }} ;; esac
+exec {git} "$@"
+"""
+
+
+@pytest.mark.parametrize("first", [":", '{git} "$@" >/dev/null 2>&1'], ids=["before", "after"])
+def test_a_remote_that_hangs_up_is_asked_again(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, first: str
+) -> None:
+    """Whether the push had arrived or not: git ends without a word then, which is nobody's refusal."""
+    program, wrapper = find_program("git"), tmp_path / "git"
+    marker = tmp_path / "pushed"
+    wrapper.write_text(_HANGS_UP.format(marker=marker, git=program, first=first.format(git=program)))
+    wrapper.chmod(0o755)
+    monkeypatch.setattr("tasks.repository.git.find_program", lambda _name: str(wrapper))
+    commit = commit_phase(shared.ours, "acc", "generation 2 is issued")
+    assert marker.exists()
+    assert commit is not None
     assert git(shared.remote, "rev-parse", BRANCH).strip() == commit.commit
 
 

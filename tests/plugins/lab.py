@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from lab.errors import LabError
 from lab.fleet import Lab
 from lab.installation import Installation, PostgresqlNotFound, find_postgresql
+from lab.machines import Machines, end_machine
+from lab.network import remove_network
 
 # At a login every 50 ms for each client, canary and watcher took about half of two cores; the fleet needs them as well.
 _OPTIONS = {"canary_interval_ms": 500}
@@ -32,6 +35,21 @@ def new_lab(tmp_path: Path) -> Iterator[Callable[..., Lab]]:
             return labs.enter_context(Lab.prepare(tmp_path / name, **{**_OPTIONS, **options}))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def machines_fit(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """This machine can hold others: tried with one, because no list of what that needs would be complete."""
+    directory = tmp_path_factory.mktemp("machine")
+    try:
+        machines = Machines.prepare(["probe.demo"], directory, directory / "ssh")
+        try:
+            machines.start(directory)
+        finally:
+            end_machine(directory / "probe.demo")
+            remove_network(directory)
+    except LabError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(params=["machine", "wheel"])

@@ -26,7 +26,7 @@ from tasks.repository.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 BENCHMARKS = [f"bench-{path.parent.name}" for path in (ROOT / "benchmarks").glob("*/__main__.py")]
-TARGETS = ["setup", "demo", "test", "test-faults", "pictures", "check", "up", "lock", *BENCHMARKS]
+TARGETS = ["setup", "hosts", "demo", "test", "test-faults", "pictures", "check", "up", "lock", *BENCHMARKS]
 _PLACEHOLDERS = {"ENV": "acc", "GATE": "clients", "PHASE": "overlap", "TEXT": "because", "DIR": "."}
 _INLINE = re.compile(r"`(rechain [a-z][^`]*|make [a-z][^`]*)`")
 
