@@ -46,6 +46,9 @@ def move(ref: EnvironmentRef, phase: Phase, claim: Claim, canary: Watched) -> bo
     publish(ref, claim, f"{ref.environment}: deploy phase {phase}")
     if phase in _SHRINKING:
         _shrink(ref, phase, hosts, claim, marks)
+    elif state.rotation.phase is Phase.OVERLAP:
+        hosts = _try_one(ref, hosts, claim, canary, marks)
+        distribute(ref, phase, hosts, claim.number)
     else:
         distribute(ref, phase, hosts, claim.number)
     if phase in _CLIENTS_CHANGE:
@@ -59,6 +62,38 @@ def move(ref: EnvironmentRef, phase: Phase, claim: Claim, canary: Watched) -> bo
     show_canary(ref, record)
     progress.info("phase %s is reached and verified", phase)
     return refused
+
+
+def _try_one(
+    ref: EnvironmentRef, hosts: tuple[str, ...], claim: Claim, canary: Watched, marks: Marks
+) -> tuple[str, ...]:
+    """Let one server present its next certificate, and hear from its log who refuses it, before all others follow.
+
+    An application whose bundle nobody knows of shows nowhere else, and here it can still log in everywhere else.
+
+    Returns:
+        The hosts that are left.
+
+    Raises:
+        RollOutFailed: Somebody refuses it; the server presents its current certificate again.
+    """
+    state = observe(ref)
+    serving = {host.name for host in state.fleet.hosts if host.services}
+    first = next((host for host in hosts if host in serving), None)
+    if first is None:
+        return hosts
+    distribute(ref, Phase.SERVERS, [first], claim.number)
+    canary.watch_on()
+    alerts, _ = certificate_alerts(state, marks, [first])
+    if alerts.get(first):
+        _widen(ref, Phase.OVERLAP, (first,), claim)
+        raise RollOutFailed(
+            first,
+            f"logged after it got its next certificate: {alerts[first][-1]}",
+            "it presents its current one again, phase overlap; an alert `unknown ca` is a client without the new "
+            "bundle: install it there, then run again",
+        )
+    return tuple(host for host in hosts if host != first)
 
 
 def _shrink(ref: EnvironmentRef, phase: Phase, hosts: tuple[str, ...], claim: Claim, marks: Marks) -> None:
@@ -79,7 +114,10 @@ def _shrink(ref: EnvironmentRef, phase: Phase, hosts: tuple[str, ...], claim: Cl
 
 
 def _widen(ref: EnvironmentRef, wide: Phase, hosts: tuple[str, ...], claim: Claim) -> None:
+    """Back to where everybody logged in; the alerts that led there are told, and keep no gate shut."""
     write_phase(ref, wide, claim)
     distribute(ref, wide, hosts, claim.number)
     verify_phase(ref, wide)
+    state = observe(ref)
+    save_marks(run_directory(ref, state.rotating.next.number), mark_logs(state))
     record_phase(ref, claim)
