@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tasks.playbooks.module_utils.rechain_apply import Installation
+    from tasks.playbooks.module_utils.rechain_dates import require_fitting_clock
     from tasks.playbooks.module_utils.rechain_pem import Refused, leaf_fingerprint
     from tasks.playbooks.module_utils.rechain_prove import Limits, Unproven
     from tasks.playbooks.module_utils.rechain_sets import CertSet, read_sets
     from tasks.playbooks.module_utils.rechain_state import ClaimRefused, HostState
 else:
     from ansible.module_utils.rechain_apply import Installation
+    from ansible.module_utils.rechain_dates import require_fitting_clock
     from ansible.module_utils.rechain_pem import Refused, leaf_fingerprint
     from ansible.module_utils.rechain_prove import Limits, Unproven
     from ansible.module_utils.rechain_sets import CertSet, read_sets
@@ -48,6 +50,7 @@ options:
   server_chain: {description: Bundle that clients trust., type: str, default: ''}
   client_chain: {description: Bundle that servers trust., type: str, default: ''}
   client_crls: {description: Revocation lists of its CAs., type: str, default: ''}
+  asked: {description: "The worker's clock, seconds since 1970; 0 when it is not known.", type: float, default: 0}
   lock_timeout: {description: Seconds to wait for another installation on the host., type: float, default: 60}
   reload_timeout: {description: Seconds that a reload command may take., type: float, default: 60}
   proof_timeout: {description: Seconds until a reload must be seen., type: float, default: 10}
@@ -77,6 +80,7 @@ ARGUMENTS = {
     "server_chain": {"type": "str", "default": ""},
     "client_chain": {"type": "str", "default": ""},
     "client_crls": {"type": "str", "default": ""},
+    "asked": {"type": "float", "default": 0},
     "lock_timeout": {"type": "float", "default": 60},
     "reload_timeout": {"type": "float", "default": 60},
     "proof_timeout": {"type": "float", "default": 10},
@@ -118,6 +122,7 @@ def install(params: Mapping[str, Any], installations: list[Installation], *, che
         sets = read_sets(params)
         installations += [Installation(wanted, state, limits, start=params["start"]) for wanted in sets]
         needed = [(wanted, way) for wanted, way in zip(sets, installations) if way.is_needed()]  # noqa: B905
+        require_fitting_clock((wanted for wanted, _way in needed), params["asked"])
         if needed and not check_mode:
             _run(params, state, needed)
         served = {endpoint: leaf for way in installations for endpoint, leaf in way.served().items()}
