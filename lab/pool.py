@@ -51,7 +51,9 @@ server_login_retry = 1
 _HAPROXY_CFG = """\
 defaults
     mode tcp
-    timeout connect 5s
+    option redispatch 1
+    retries 2
+    timeout connect 2s
     timeout client 1h
     timeout server 1h
 frontend postgresql

@@ -11,8 +11,6 @@ from tasks.run_page import show_hosts
 from tasks.state import EnvironmentRef
 from tasks.step import progress, step
 
-ROLL_OUT_TIMEOUT_S = 3600.0
-
 
 @step("distribute-and-reload", run_name="{ref.environment}: distribute {phase} to {hosts}")
 def distribute(
@@ -47,7 +45,7 @@ def distribute(
         claim=claim,
         phase=phase.value,
         batch=settings.batch,
-        timeout_s=ROLL_OUT_TIMEOUT_S,
+        timeout_s=settings.roll_out_s,
         on_event=tell,
         settings_playbook=settings.playbook,
         start=start,

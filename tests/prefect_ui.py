@@ -19,11 +19,22 @@ _PATIENCE_MS = 120_000
 _TRIES = 4
 
 
+_NOTICES_ASIDE = """
+document.addEventListener("DOMContentLoaded", () => {
+    const style = document.createElement("style")
+    style.textContent = "#prefect-design-toast-app, #prefect-design-toast-app * { pointer-events: none }"
+    document.head.append(style)
+})
+"""
+"""A busy server makes the UI pop up a notice over the button that is to be pressed; a person presses beside it."""
+
+
 class PrefectUi:
     """A person in front of a browser; what they look at is kept as pictures."""
 
     def __init__(self, page: Page, address: str) -> None:
         page.set_default_timeout(_PATIENCE_MS)
+        page.add_init_script(_NOTICES_ASIDE)
         self._page, self._address = page, address
 
     def start(self, deployment: str, environment: str) -> None:

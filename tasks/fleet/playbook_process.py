@@ -34,6 +34,7 @@ _SETTINGS = {"pexpect_timeout": 1, "suppress_output_file": True, "suppress_ansib
 _HOST_EVENTS = ("runner_on_start", "runner_on_ok", "runner_on_failed", "runner_on_unreachable")
 _RESULT = ("msg", "outcome", "changed_files", "served", "changed", "asked", "clock", "looks", "logs")
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+_STDERR_CHARS = 300
 _COUNTS = ("ok", "changed", "failures", "dark")
 
 
@@ -132,6 +133,8 @@ def _result(data: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: result[name] for name in _RESULT if name in result}
     if "msg" in found:
         found["msg"] = redact(str(found["msg"]))
+    if result.get("module_stderr"):  # the module itself did not answer: Python, or what should have started it, did
+        found["msg"] = f"the module did not run: {redact(str(result['module_stderr'])).strip()[-_STDERR_CHARS:]}"
     return {"result": found}
 
 

@@ -91,6 +91,7 @@ class Settings(_Model):
 
     Attributes:
         batch: Hosts at a time in a roll-out.
+        roll_out_s: Seconds that a roll-out to all hosts may take; then it is ended, and what it began is named.
         ca_keys: Whether a generation's CA keys are kept in their vault or discarded once it is issued; `discard-root`
             keeps the intermediates' alone, which still add and revoke clients.
         next_refresh: Day of the next planned refresh: the scan warns of a CA that ends before it.
@@ -104,6 +105,7 @@ class Settings(_Model):
     canary: Canary = Canary()
     gates: Gates = Gates()
     batch: int = Field(1, ge=1)
+    roll_out_s: float = Field(3600, gt=0)
     ca_keys: Literal["keep", "discard-root", "discard"] = "keep"
     next_refresh: date | None = None
 

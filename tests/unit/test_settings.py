@@ -32,6 +32,7 @@ slack: {channel: "#dba"}
 canary: {interval_ms: 50}
 gates: {window_s: 10, timeout_s: 20, quiet_s: 1}
 batch: 3
+roll_out_s: 90
 ca_keys: discard
 """
     )
@@ -40,7 +41,7 @@ ca_keys: discard
     assert found.playbook is not None
     assert (found.playbook.path, found.playbook.tags) == ("rollout_new_certs.yml", ("certs",))
     assert (found.git.remote, found.slack.channel, found.canary.interval_ms, found.batch) == ("upstream", "#dba", 50, 3)
-    assert (found.gates.window_s, found.ca_keys) == (10, "discard")
+    assert (found.gates.window_s, found.roll_out_s, found.ca_keys) == (10, 90, "discard")
 
 
 @pytest.mark.parametrize(
