@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -91,6 +91,19 @@ class Team:
             with suppress(ProcessLookupError):  # a run that has just ended
                 os.kill(pid, signal.SIGKILL)
         program.wait(60)
+
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """Let the runs of a worker stand still for as long as the block lasts, as on a machine that hangs."""
+        family = descendants(self._programs[name].pid)
+        for pid in family:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in family:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def close(self) -> None:
         """End all, the server last."""
