@@ -93,7 +93,7 @@ class Ssh:
             "ansible_ssh_private_key_file": str(self.key),
             "ansible_ssh_common_args": shlex.join(part for option in options for part in ("-o", option)),
             # Ansible keeps a connection for a minute: here a fault between two runs should be met by the second.
-            "ansible_ssh_args": "-C -o ControlMaster=auto -o ControlPersist=3s",
+            "ansible_ssh_args": "-C -o ControlMaster=no",
             "ansible_become": True,
             "ansible_python_interpreter": "/usr/bin/python3",
         }

@@ -1,0 +1,1 @@
+"""How plan and proof of a whole rotation grow with a fleet."""
