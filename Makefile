@@ -32,7 +32,7 @@ help:
 	@echo 'make check         format, lint, types, import contract'
 	@echo 'make pictures      the pictures of the documentation again'
 	@echo 'make up            a Prefect server with its UI, a worker and a fleet to try on, until Ctrl-C'
-	@echo 'make bench-NAME    a benchmark: bench-generate, bench-scan, bench-files, bench-prove'
+	@echo 'make bench-NAME    a benchmark: bench-generate, bench-scan, bench-files, bench-prove, bench-rollout'
 	@echo 'make lock          requirements.lock again, from pyproject.toml; ARGS=--upgrade for newest versions'
 
 setup: $(SET_UP)

@@ -1,0 +1,1 @@
+"""What a roll-out costs over SSH, beside what people do without rechain."""
