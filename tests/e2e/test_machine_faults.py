@@ -14,7 +14,7 @@ from lab.environment import ENVIRONMENT
 from lab.login import Entry
 from lab.watch import summarise
 from rechain.phase import Phase
-from tests.faults.seen import Moment, drain, start_and_wait
+from tests.faults.seen import drain
 from tests.machine_faults import SET_RIGHT, STOPPING, Fault, Scene
 from tests.plugins.desk import Desk
 
@@ -75,7 +75,8 @@ def _open_gates(desk: Desk, phase: Phase) -> None:
 def _stops(desk: Desk, scene: Scene, fault: Fault) -> None:
     """The run ends with 1, names the host and what is wrong; the fleet rests where every mix is proven."""
     if fault.midway:
-        program = start_and_wait(desk, scene.phase, Moment.FIRST_HOST)
+        program = desk.start("refresh", ENVIRONMENT, "--yes", "--until", scene.phase.value)
+        _wait_for_the_first(program, desk.lab.standbys[0].name)
         with fault.happens(scene):
             said, code = drain(program), program.returncode
     else:
@@ -88,6 +89,17 @@ def _stops(desk: Desk, scene: Scene, fault: Fault) -> None:
     assert fault.says in last, f"{fault.name}: {last}"
     status = desk.status()
     assert (status["phase"], status["target"]) == (_BEFORE[scene.phase], scene.phase.value), fault.name
+
+
+def _wait_for_the_first(program: subprocess.Popen[str], host: str) -> None:
+    """Until the first host has its set, and its services have proven it."""
+    assert program.stderr is not None
+    said = []
+    for line in program.stderr:
+        said.append(line)
+        if f"{host}: installed" in line or f"{host}: unchanged" in line:
+            return
+    raise AssertionError("".join(said))
 
 
 def _is_completed(desk: Desk, scene: Scene) -> None:
