@@ -23,6 +23,7 @@ _BEFORE = {Phase.OVERLAP: "issued", Phase.SERVERS: "overlap", Phase.CLIENTS: "se
 pytestmark = pytest.mark.usefixtures("machines_fit")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_every_fault_of_a_machine_while_trust_is_spread(new_desk: Callable[..., Desk], faketime: Path) -> None:
     """Phase overlap: the run names the host and what is wrong, and goes on once that is repaired."""
