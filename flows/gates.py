@@ -91,7 +91,8 @@ def pass_gate(ref: EnvironmentRef, phase: Phase, canary: Watched, form: Form = G
     A deployed run suspends here and does not come back from this call: it begins from the top once it is answered.
     Only the run's last question counts. Who decided to roll back is heard even where the gate is open by now.
     """
-    generation = observe(ref).rotating.next.number
+    state = observe(ref)
+    generation, since = state.rotating.next.number, str(state.rotation.reached_at)
     asked, answer = _answered(form) if deployment.id else (None, None)
     if asked and answer and asked.generation == generation and answer.decision is Decision.ROLL_BACK:
         progress.warning("%s decided to roll back: %s", answer.who, answer.reason)
@@ -99,14 +100,10 @@ def pass_gate(ref: EnvironmentRef, phase: Phase, canary: Watched, form: Form = G
     waiting = closed_gates(ref, phase, canary)
     if not waiting or not deployment.id:
         return Passage(waiting)
-    if (
-        asked
-        and answer
-        and answer.decision is Decision.CONTINUE
-        and (asked.generation, asked.phase) == (generation, phase)
-    ):
+    if asked and answer and answer.decision is Decision.CONTINUE and asked.is_about(generation, phase, since):
         waiting = _opened(ref, asked, answer, waiting)
-    return _ask(ref, next_question(asked, generation, phase, waiting), waiting, form) if waiting else Passage()
+    following = next_question(asked, generation, phase, since, waiting)
+    return _ask(ref, following, waiting, form) if waiting else Passage()
 
 
 def _answered(form: Form) -> tuple[Question | None, GateInput | WayBackInput | None]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from rechain.errors import RollOutFailed
 from rechain.phase import Phase
-from rechain.rotation import Claim
+from rechain.rotation import Claim, Gate
 from tasks.claim import publish
 from tasks.deploy import record_phase, write_phase
 from tasks.distribute import distribute
 from tasks.fleet.server_log import Marks
-from tasks.logs import certificate_alerts, mark_logs, save_marks
+from tasks.logs import certificate_alerts, mark_logs, refuses_server, save_marks
 from tasks.reconnect import hosts_in_order, reconnect_standbys
 from tasks.record import mark_ended, mark_started, run_directory
 from tasks.run_page import show_canary, show_progress
-from tasks.state import EnvironmentRef, now, observe
+from tasks.state import EnvironmentRef, FleetState, now, observe
 from tasks.step import progress
 from tasks.verify import refuse_retired, retired_logins, verify_phase
 from tasks.watch import Watched
@@ -46,9 +46,9 @@ def move(ref: EnvironmentRef, phase: Phase, claim: Claim, canary: Watched) -> bo
     publish(ref, claim, f"{ref.environment}: deploy phase {phase}")
     if phase in _SHRINKING:
         _shrink(ref, phase, hosts, claim, marks)
-    elif state.rotation.phase is Phase.OVERLAP:
-        hosts = _try_one(ref, hosts, claim, canary, marks)
-        distribute(ref, phase, hosts, claim.number)
+    elif phase is Phase.SERVERS and state.rotation.phase is Phase.OVERLAP:
+        first = _try_one(ref, hosts, claim, canary, marks)
+        distribute(ref, phase, [host for host in hosts if host != first], claim.number)
     else:
         distribute(ref, phase, hosts, claim.number)
     if phase in _CLIENTS_CHANGE:
@@ -64,47 +64,53 @@ def move(ref: EnvironmentRef, phase: Phase, claim: Claim, canary: Watched) -> bo
     return refused
 
 
-def _try_one(
-    ref: EnvironmentRef, hosts: tuple[str, ...], claim: Claim, canary: Watched, marks: Marks
-) -> tuple[str, ...]:
+def _first_to_switch(state: FleetState, hosts: tuple[str, ...]) -> str:
+    """The first server whose log can be heard; where no inventory names a log, the first host."""
+    hearable = {host.name for host in state.fleet.hosts if any(service.log for service in host.services)}
+    return next((host for host in hosts if host in hearable), hosts[0])
+
+
+def _try_one(ref: EnvironmentRef, hosts: tuple[str, ...], claim: Claim, canary: Watched, marks: Marks) -> str:
     """Let one server present its next certificate, and hear from its log who refuses it, before all others follow.
 
     An application whose bundle nobody knows of shows nowhere else, and here it can still log in everywhere else.
 
     Returns:
-        The hosts that are left.
+        Which it was.
 
     Raises:
-        RollOutFailed: Somebody refuses it; the server presents its current certificate again.
+        RollOutFailed: Somebody refuses it; every server presents its current certificate again.
     """
-    state = observe(ref)
-    serving = {host.name for host in state.fleet.hosts if host.services}
-    first = next((host for host in hosts if host in serving), None)
-    if first is None:
-        return hosts
+    first = _first_to_switch(observe(ref), hosts)
     distribute(ref, Phase.SERVERS, [first], claim.number)
     canary.watch_on()
-    alerts, _ = certificate_alerts(state, marks, [first])
-    if alerts.get(first):
-        _widen(ref, Phase.OVERLAP, (first,), claim)
+    state = observe(ref)
+    alerts, unreadable = certificate_alerts(state, marks, [first])
+    refusing = [line for line in alerts.get(first, ()) if refuses_server(line)]
+    if first in unreadable or first not in marks:
+        progress.warning("nobody hears who refuses %s: %s", first, unreadable.get(first, "the inventory names no log"))
+    elif refusing and any(one.gate is Gate.SERVER_LOG for one in state.rotation.approvals):
+        progress.warning("%s is refused, and gate server-log was approved: %s", first, refusing[-1])
+    elif refusing:
+        _widen(ref, Phase.OVERLAP, hosts, claim)
         raise RollOutFailed(
             first,
-            f"logged after it got its next certificate: {alerts[first][-1]}",
+            f"logged after it got its next certificate: {refusing[-1]}",
             "it presents its current one again, phase overlap; an alert `unknown ca` is a client without the new "
             "bundle: install it there, then run again",
         )
-    return tuple(host for host in hosts if host != first)
+    return first
 
 
 def _shrink(ref: EnvironmentRef, phase: Phase, hosts: tuple[str, ...], claim: Claim, marks: Marks) -> None:
     """Take a generation out of the bundles host by host; a new rejection in a host's log widens all of them again."""
     state = observe(ref)
-    for position, host in enumerate(hosts, start=1):
+    for host in hosts:
         distribute(ref, phase, [host], claim.number)
         alerts, _ = certificate_alerts(state, marks, [host])
         if alerts.get(host):
             wide = phase.preceding or Phase.OVERLAP
-            _widen(ref, wide, hosts[:position], claim)
+            _widen(ref, wide, hosts, claim)
             raise RollOutFailed(
                 host,
                 f"logged after its bundle shrank: {alerts[host][-1]}",

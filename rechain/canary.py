@@ -182,8 +182,8 @@ def attempted_since(segments: Iterable[Segment], moment: datetime) -> int:
 
 
 def has_watched(segments: Iterable[Segment], moment: datetime) -> bool:
-    """Whether the recording reaches back to a moment: what happened before it began is known to nobody."""
-    return any(segment.started <= moment for segment in segments)
+    """Whether the recording covers a moment: one from before and after it, made elsewhere meanwhile, does not."""
+    return any(segment.started <= moment <= segment.ended for segment in segments)
 
 
 def attempt_line(attempt: Attempt) -> str:

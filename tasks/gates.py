@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rechain import gate
@@ -73,7 +73,8 @@ def _recorded(state: FleetState, leaving: Phase) -> tuple[Waiting, ...]:
     if not record.exists():
         return ()
     failures = tuple(str(attempt) for attempt in failures_since(read_segments(record), since))
-    return (*gate.canary(failures, since), *_logs(state, record))
+    here = [host.name for host in state.fleet.hosts if host.is_local]  # others take time to ask, and may be down
+    return (*gate.canary(failures, since), *_logs(state, record, here))
 
 
 def _about_base(state: FleetState, leaving: Phase, phase: Phase, *, fetch: bool) -> tuple[Waiting, ...]:
@@ -116,12 +117,12 @@ def _about_servers(state: FleetState, leaving: Phase, canary: Watched) -> tuple[
     failures = canary.failures(since)
     silent = () if canary.has_tried_since(since) else (Waiting(Gate.CANARY, None, "no canary login was tried"),)
     unseen = () if canary.has_watched(since) else (Waiting(Gate.CANARY, None, _UNSEEN.format(since)),)
-    record = run_directory(state.ref, state.rotating.next.number)
-    return (*gate.canary(failures, since), *(silent or unseen), *_logs(state, record))
+    record, hosts = run_directory(state.ref, state.rotating.next.number), [host.name for host in state.fleet.hosts]
+    return (*gate.canary(failures, since), *(silent or unseen), *_logs(state, record, hosts))
 
 
-def _logs(state: FleetState, record: Path) -> tuple[Waiting, ...]:
-    alerts, unreadable = certificate_alerts(state, load_marks(record), [host.name for host in state.fleet.hosts])
+def _logs(state: FleetState, record: Path, hosts: Sequence[str]) -> tuple[Waiting, ...]:
+    alerts, unreadable = certificate_alerts(state, load_marks(record), hosts)
     return gate.server_log(alerts, unreadable)
 
 

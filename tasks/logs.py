@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +15,11 @@ from tasks.fleet.server_log import LogPosition, Mark, Marks, alerts_of, mark_all
 from tasks.state import FleetState
 
 _FILE = "log-marks.json"
-_REVOKED = re.compile(r"certificate revoked.*serial number (\d+)", re.IGNORECASE)
+_CLIENT_SAYS_NO = re.compile(
+    r"alert (unknown ca|bad certificate|certificate unknown|certificate expired|unsupported certificate|decrypt error)",
+    re.IGNORECASE,
+)
+"""RFC 8446, section 6.2: what the peer sends; a server's own verdict is `certificate verify failed`."""
 _NO_MARK = "nobody remembers where it ended when the phase began, which was perhaps on another worker"
 
 
@@ -61,23 +65,17 @@ def certificate_alerts(
     marked = {host: marks[host] for host in wanted if host in marks}
     alerts: dict[str, tuple[str, ...]] = {}
     revoked = {one.serial for one in state.revoked}
-    for host, logs in alerts_of(state.ref.root, state.ref.environment, state.fleet, marked).items():
+    for host, logs in alerts_of(state.ref.root, state.ref.environment, state.fleet, marked, revoked).items():
         reasons = [found.reason for found in logs if isinstance(found, Unreadable)]
         if reasons:
             unreadable[host] = reasons[0]
-        lines = [line for found in logs if not isinstance(found, Unreadable) for line in found]
-        alerts[host] = unexpected(lines, revoked)
+        alerts[host] = tuple(line for found in logs if not isinstance(found, Unreadable) for line in found)
     return alerts, unreadable
 
 
-def unexpected(lines: Iterable[str], revoked: Collection[int]) -> tuple[str, ...]:
-    """Alerts without those of certificates that are revoked, whose refusal is what is wanted.
-
-    Args:
-        lines: Alerts of a log.
-        revoked: Serial numbers.
-    """
-    return tuple(line for line in lines if not _is_wanted(line, revoked))
+def refuses_server(alert: str) -> bool:
+    """Whether it is a client that says no to a server's certificate, and not a server to a client's."""
+    return _CLIENT_SAYS_NO.search(alert) is not None
 
 
 @contextmanager
@@ -100,8 +98,3 @@ def own_refusals(directory: Path, state: FleetState) -> Iterator[None]:
 
 def _mark(at: Mapping[str, Any]) -> Mark:
     return Unreadable(**at) if "reason" in at else LogPosition(**at)
-
-
-def _is_wanted(line: str, revoked: Collection[int]) -> bool:
-    serial = _REVOKED.search(line)
-    return serial is not None and int(serial[1]) in revoked

@@ -77,4 +77,4 @@ def _inputs(prefix: str) -> list[dict[str, Any]]:
 
 def _read(content: dict[str, Any]) -> Question:
     listed = frozenset((gate, client) for gate, client in content["listed"])
-    return Question(content["turn"], content["generation"], Phase(content["phase"]), listed)
+    return Question(content["turn"], content["generation"], Phase(content["phase"]), content["since"], listed)

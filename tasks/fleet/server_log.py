@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,9 +40,14 @@ def mark(path: str) -> Mark:
     return _as_mark(rechain_log.mark(path))
 
 
-def alerts_since(position: LogPosition) -> tuple[str, ...] | Unreadable:
-    """The lines about certificates that were written since a mark on this machine, as the hosts' module reads them."""
-    return _as_alerts(rechain_log.alerts_since(asdict(position)))
+def alerts_since(position: LogPosition, revoked: Collection[int] = ()) -> tuple[str, ...] | Unreadable:
+    """What a log on this machine says about certificates since a mark, as the hosts' module reads it.
+
+    Args:
+        position: The mark.
+        revoked: Serial numbers of certificates whose refusal is what is wanted; known from PostgreSQL 16 on.
+    """
+    return _as_alerts(rechain_log.alerts_since(_asked(position, revoked)))
 
 
 def mark_all(root: Path, environment: str, fleet: Fleet) -> Marks:
@@ -63,7 +68,7 @@ def mark_all(root: Path, environment: str, fleet: Fleet) -> Marks:
 
 
 def alerts_of(
-    root: Path, environment: str, fleet: Fleet, marks: Marks
+    root: Path, environment: str, fleet: Fleet, marks: Marks, revoked: Collection[int]
 ) -> Mapping[str, tuple[tuple[str, ...] | Unreadable, ...]]:
     """What the logs of some hosts say about certificates since the marks, by host in the order of its marks.
 
@@ -74,6 +79,7 @@ def alerts_of(
         environment: Name of the environment.
         fleet: Tells which hosts are this machine.
         marks: The marks of the hosts to look at.
+        revoked: Serial numbers of certificates whose refusal is what is wanted; known from PostgreSQL 16 on.
 
     Raises:
         RepositoryError: Ansible is not installed.
@@ -83,14 +89,19 @@ def alerts_of(
     told = _ask(
         root,
         environment,
-        {name: [asdict(one) for one in found] for name, found in known.items() if found and name not in here},
+        {name: [_asked(one, revoked) for one in found] for name, found in known.items() if found and name not in here},
     )
-    local = {name: [alerts_since(one) for one in known[name]] for name in marks if name in here}
+    local = {name: [alerts_since(one, revoked) for one in known[name]] for name in marks if name in here}
     read = {name: iter(local.get(name) or [_as_alerts(one) for one in told.get(name, ())]) for name in marks}
     return {
         name: tuple(one if isinstance(one, Unreadable) else next(read[name]) for one in found)
         for name, found in marks.items()
     }
+
+
+def _asked(position: LogPosition, revoked: Collection[int]) -> dict[str, Any]:
+    """As text: a serial number is longer than what YAML and JSON promise to keep."""
+    return {**asdict(position), "revoked": [str(serial) for serial in revoked]}
 
 
 def _ask(root: Path, environment: str, asked: Mapping[str, list[dict[str, Any]]]) -> Mapping[str, list[dict[str, Any]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from tasks.fleet.connection import Unreadable
 from tasks.fleet.libpq import attempt
 from tasks.fleet.server_log import LogPosition, alerts_since, mark
 from tasks.fleet.wire import served
-from tasks.logs import unexpected
+from tasks.logs import refuses_server
 from tests.plugins.authority import Authority, write_files
 from tests.plugins.one_server import TLS, OneServer, one_server
 
@@ -64,6 +65,7 @@ def test_a_refused_client_and_a_refused_server_are_alerts(one: OneServer, tmp_pa
         assert "unable to get local issuer certificate" in refused
     (refusing,) = _alerts_after(one, lambda: attempt(one.endpoint, "app", distrustful, "postgres", 5))
     assert "alert unknown ca" in refusing
+    assert (refuses_server(refused), refuses_server(refusing)) == (False, True)
 
 
 def test_the_refusal_of_a_revoked_client_is_no_news(one: OneServer, tmp_path: Path) -> None:
@@ -81,8 +83,8 @@ def test_the_refusal_of_a_revoked_client_is_no_news(one: OneServer, tmp_path: Pa
         alerts = alerts_since(position)
         assert isinstance(alerts, tuple)
         assert "could not accept SSL connection" in alerts[0]
-        assert unexpected(alerts, {gone.value.serial}) == (() if one.server.installation.version >= 16 else alerts)
-        assert unexpected(alerts, {stays.value.serial}) == alerts
+        assert alerts_since(position, {gone.value.serial}) == (() if one.server.installation.version >= 16 else alerts)
+        assert alerts_since(position, {stays.value.serial}) == alerts
     finally:
         one.restart(TLS)
 
@@ -174,9 +176,38 @@ def test_a_log_that_begins_after_the_mark(tmp_path: Path) -> None:
     """A server that was never started has no log yet: all of it is new."""
     log = tmp_path / "postgresql.log"
     position = _marked(log)
-    assert alerts_since(position) == ()
+    found = alerts_since(position)
+    assert isinstance(found, Unreadable), "a path that is wrong is no clean log"
+    assert "still not there" in found.reason
     log.write_text(_ALERT)
     assert alerts_since(position) == (_ALERT.strip(),)
+
+
+def test_a_log_that_is_named_by_a_pattern(tmp_path: Path) -> None:
+    """As `log_filename` names them: the newest at the mark from its end on, and every one that was begun since."""
+    pattern, monday = f"{tmp_path}/postgresql-*.log", tmp_path / "postgresql-Mon.log"
+    sunday = tmp_path / "postgresql-Sun.log"
+    sunday.write_text(_ALERT)
+    os.utime(sunday, (1, 1))
+    monday.write_text(_ALERT)
+    position = _marked(Path(pattern))
+    assert alerts_since(position) == ()
+    with monday.open("a") as file:
+        file.write(_ALERT)
+    (tmp_path / "postgresql-Tue.log").write_text(_CALM + _ALERT)
+    assert alerts_since(position) == (_ALERT.strip(),) * 2
+
+
+def test_what_is_wanted_pushes_nothing_out(tmp_path: Path) -> None:
+    """A revoked client that tries every second must not hide the one alert that matters."""
+    log = tmp_path / "postgresql.log"
+    log.write_text("")
+    position = _marked(log)
+    refusal = "LOG:  could not accept SSL connection: certificate verify failed\n"
+    detail = "DETAIL:  Client certificate verification failed at depth 0: certificate revoked.\n"
+    failed = '\tFailed certificate data (unverified): subject "/CN=app", serial number 77, issuer "/CN=ca".\n'
+    log.write_text(_ALERT + (refusal + detail + failed) * 300)
+    assert alerts_since(position, {77}) == (_ALERT.strip(),)
 
 
 def test_what_can_not_be_read_is_said(tmp_path: Path) -> None:

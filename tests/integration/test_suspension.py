@@ -34,7 +34,7 @@ from rechain.question import next_question
 from rechain.question import Question
 from tasks.suspension import answer_to, last_question, remember_question
 
-first = Question(1, 2, Phase.RETIRED, frozenset({("clients", "app"), ("canary", "")}))
+first = Question(1, 2, Phase.RETIRED, "then", frozenset({("clients", "app"), ("canary", "")}))
 
 @flow(log_prints=False)
 def ask(answer):
@@ -60,7 +60,7 @@ print(ask("continue"), ask("roll back"))
 @pytest.fixture
 def waited(monkeypatch: pytest.MonkeyPatch) -> None:
     """This run was suspended once, for generation 2."""
-    monkeypatch.setattr(suspension, "last_question", lambda: next_question(None, 2, Phase.RETIRED, _WAITING))
+    monkeypatch.setattr(suspension, "last_question", lambda: next_question(None, 2, Phase.RETIRED, "then", _WAITING))
 
 
 def _ref(environment: Environment, current: int, upcoming: int | None) -> EnvironmentRef:

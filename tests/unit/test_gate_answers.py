@@ -19,7 +19,7 @@ from rechain.rotation import Gate
 _APP = Waiting(Gate.CLIENTS, "app", "was not seen")
 _ETL = Waiting(Gate.CLIENTS, "etl", "was not seen")
 _LOGS = Waiting(Gate.SERVER_LOG, None, "db1 logged an alert")
-_ASKED = next_question(None, 2, Phase.RETIRED, [_APP, _ETL])
+_ASKED = next_question(None, 2, Phase.RETIRED, "then", [_APP, _ETL])
 
 
 @dataclass
@@ -57,7 +57,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     rotating = SimpleNamespace(next=SimpleNamespace(number=2))
     for name, value in {
         "deployment": SimpleNamespace(id="one"),
-        "observe": lambda _ref: SimpleNamespace(rotating=rotating),
+        "observe": lambda _ref: SimpleNamespace(rotating=rotating, rotation=SimpleNamespace(reached_at="then")),
         "closed_gates": lambda *_what: made.waiting,
         "record_approval": lambda _ref, gate, client, *_why, **_who: made.approved.append(client or gate.value),
         "evidence": lambda *_what: None,
@@ -86,7 +86,7 @@ def test_a_closed_gate_asks_for_what_waits(run: Run) -> None:
     """The first time."""
     with pytest.raises(Suspended):
         run.passes([_APP])
-    assert run.asked == [Question(1, 2, Phase.RETIRED, frozenset({("clients", "app")}))]
+    assert run.asked == [Question(1, 2, Phase.RETIRED, "then", frozenset({("clients", "app")}))]
 
 
 def test_a_run_by_hand_ends_instead(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,7 @@ def test_continue_opens_nothing_that_came_later(run: Run, monkeypatch: pytest.Mo
     with pytest.raises(Suspended):
         run.passes([_APP, _LOGS])
     assert run.approved == ["app"]
-    assert run.asked == [Question(2, 2, Phase.RETIRED, frozenset({("server-log", "")}))]
+    assert run.asked == [Question(2, 2, Phase.RETIRED, "then", frozenset({("server-log", "")}))]
 
 
 def test_continue_was_about_its_own_phase(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,6 +143,14 @@ def test_continue_was_about_its_own_phase(run: Run, monkeypatch: pytest.MonkeyPa
         run.passes([_APP], phase=Phase.SERVERS)
     assert run.approved == []
     assert run.asked[0].key == "g2-servers-2"
+
+
+def test_continue_was_about_where_the_fleet_rested_then(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A phase that was taken back since, and reached anew, has proven the approval wrong: a retried run asks."""
+    _answered(monkeypatch, replace(_ASKED, since="before it was taken back"), "continue")
+    with pytest.raises(Suspended):
+        run.passes([_APP])
+    assert run.approved == []
 
 
 def test_wait_looks_again_and_asks_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

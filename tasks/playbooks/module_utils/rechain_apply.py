@@ -127,10 +127,11 @@ class Installation:
         Raises:
             Unproven: A service did not take the set and has the previous one back, or a client's reload failed.
         """
+        has_new_bundle = {reader.label: self._has_new_bundle(reader) for reader, _endpoint in self._set.services}
         previous = self._switch(self._staged) if self._staged else self._interrupted()
         try:
             for reader, endpoint in self._running():
-                is_new = self._has_new_bundle(reader)
+                is_new = has_new_bundle[reader.label]
                 reload_and_prove(reader, endpoint, self._set.files, self._limits, has_new_bundle=is_new)
             for reader, endpoint in self._to_start():
                 start_and_prove(reader, endpoint, self._set.files, self._limits)

@@ -25,7 +25,8 @@ _DAY_S = 86400.0
 def require_fitting_clock(sets: Iterable[CertSet], asked: float) -> None:
     """Refuse certificates that the worker's clock and the host's judge differently. Nothing was touched.
 
-    A certificate that has ended by both is no matter of clocks: a chain that has expired is replaced like any other.
+    One that has ended by both, or begins later by both, is no matter of clocks: a chain that has expired is replaced
+    like any other, and an owner may publish a CA ahead.
 
     Args:
         sets: What is to be installed.
@@ -37,7 +38,7 @@ def require_fitting_clock(sets: Iterable[CertSet], asked: float) -> None:
     here = time.time()
     for label, pem in _each(sets):
         start, end = _dates(pem)
-        if here < start:
+        if here < start and (not asked or asked >= start):
             raise Refused(f"{label}: not valid yet by this host's clock, {_told(here, asked or start)}; set the clock")
         if asked and here > end >= asked:
             raise Refused(f"{label}: has ended by this host's clock, {_told(here, asked)}; set the clock")

@@ -7,6 +7,7 @@ Runs on the hosts: standard library of Python 3.8.
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from pathlib import Path
@@ -27,6 +28,7 @@ _ALERT = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _DETAIL = re.compile(r"(?:DETAIL:\s+|^\s+(?=Failed certificate data))(.*certificate.*)", re.IGNORECASE)
+_REVOKED = re.compile(r"certificate revoked.*serial number (\d+)", re.IGNORECASE)
 _PROCESS = re.compile(r"\[(\d+)\]")
 _RECEIVED = re.compile(r"connection received: host=(\S+)")
 _LONGEST_READ = 64 * 2**20
@@ -37,17 +39,21 @@ _LONGEST_ALERT = 1000
 def mark(path: str) -> dict[str, Any]:
     """Remember the end of a log on this machine. A log that is not there yet starts at its beginning.
 
+    Args:
+        path: Of the log; with wildcards, as `log_filename` has them, the file that was written last.
+
     Returns:
         `path`, `inode` (None when there is none yet) and `offset` in bytes; or `path` and the `reason` why not.
     """
     try:
-        with Path(path).open("rb") as file:
+        newest = max(_matching(path), key=lambda one: one.stat().st_mtime, default=None)
+        if newest is None and not Path(path).parent.is_dir():
+            return {"path": path, "reason": "no such directory here"}
+        if newest is None:
+            return {"path": path, "inode": None, "offset": 0}
+        with newest.open("rb") as file:
             status = os.fstat(file.fileno())
             return {"path": path, "inode": status.st_ino, "offset": status.st_size}
-    except FileNotFoundError:
-        if Path(path).parent.is_dir():
-            return {"path": path, "inode": None, "offset": 0}
-        return {"path": path, "reason": "no such directory here"}
     except OSError as error:
         return {"path": path, "reason": error.strerror or str(error)}
 
@@ -58,6 +64,9 @@ def alerts_since(position: Mapping[str, Any]) -> dict[str, Any]:
     Follows a log that was renamed and begun anew. Lines that are gone (truncated, deleted, compressed) make it
     unreadable unless what is left holds alerts: those are bad news enough. Idempotent, safe to retry.
 
+    Args:
+        position: A mark; with `revoked`, serial numbers in decimal whose refusal is what is wanted.
+
     Returns:
         `path` and `alerts`, the latest ones; or `path` and the `reason` why it can't be read.
     """
@@ -66,37 +75,63 @@ def alerts_since(position: Mapping[str, Any]) -> dict[str, Any]:
         lines = [line for text in _pieces(position, lost) for line in text.splitlines()]
     except OSError as error:
         return {"path": path, "reason": error.strerror or str(error)}
-    alerts = [alert[:_LONGEST_ALERT] for alert in _alerts(lines)][-_MOST_ALERTS:]
+    revoked = {str(serial) for serial in position.get("revoked") or ()}
+    wanted = [alert[:_LONGEST_ALERT] for alert in _alerts(lines) if not _is_wanted(alert, revoked)]
+    alerts = wanted[-_MOST_ALERTS:]
     return {"path": path, "reason": lost[0]} if lost and not alerts else {"path": path, "alerts": alerts}
+
+
+def _is_wanted(alert: str, revoked: set[str]) -> bool:
+    """Whether it is the refusal of a certificate that is revoked: PostgreSQL says whose from version 16 on."""
+    serial = _REVOKED.search(alert)
+    return serial is not None and serial[1] in revoked
+
+
+def _matching(path: str) -> list[Path]:
+    return [Path(name) for name in glob.glob(path)] if glob.has_magic(path) else [Path(path)][: Path(path).exists()]  # noqa: PTH207
 
 
 def _pieces(position: Mapping[str, Any], lost: list[str]) -> Iterator[str]:
     """The text since the mark, from one file or, after a rotation, from several; adds to `lost` what is gone."""
-    path, inode, offset = Path(position["path"]), position["inode"], position["offset"]
-    present = path.stat() if path.exists() else None
+    path, inode, offset = position["path"], position["inode"], position["offset"]
+    present = {entry: entry.stat() for entry in _matching(path)}
     if inode is None:
-        if present:
-            yield _read(path, 0, lost)
-    elif present and present.st_ino == inode:
-        if present.st_size < offset:
-            lost.append("it was truncated since the mark, so lines may be lost")
-        yield _read(path, offset if present.st_size >= offset else 0, lost)
-    else:
+        if not present:
+            lost.append("it is still not there: is `log` the right path?")
+        for entry in present:
+            yield _read(entry, 0, lost)
+        return
+    marked = next((entry for entry, status in present.items() if status.st_ino == inode), None)
+    if marked is None or len(present) > 1:
         yield from _rotated(path, inode, offset, lost)
+    else:
+        is_shorter = present[marked].st_size < offset
+        if is_shorter:
+            lost.append("it was truncated since the mark, so lines may be lost")
+        yield _read(marked, 0 if is_shorter else offset, lost)
 
 
-def _rotated(path: Path, inode: int, offset: int, lost: list[str]) -> Iterator[str]:
+def _rotated(path: str, inode: int, offset: int, lost: list[str]) -> Iterator[str]:
     """The rest of the old file, under whatever name it has now, then every file begun since."""
-    neighbours = {entry: entry.stat() for entry in path.parent.iterdir() if entry.is_file()}
+    neighbours = {entry: entry.stat() for entry in Path(path).parent.iterdir() if entry.is_file()}
     old = next((entry for entry, status in neighbours.items() if status.st_ino == inode), None)
     if old is None:
         lost.append("it was rotated since the mark and the old file is gone, so lines may be lost")
     else:
-        yield _read(old, offset, lost)
-    own = [entry for entry in neighbours if entry.name.startswith(path.name) and entry != old]
+        is_shorter = neighbours[old].st_size < offset
+        if is_shorter:
+            lost.append("it was truncated since the mark, so lines may be lost")
+        yield _read(old, 0 if is_shorter else offset, lost)
+    current = set(_matching(path))
+    own = [
+        entry
+        for entry in neighbours
+        if entry != old and (entry in current or (not glob.has_magic(path) and entry.name.startswith(Path(path).name)))
+    ]
     since = neighbours[old].st_mtime if old else 0.0
     for entry in sorted(own, key=lambda entry: neighbours[entry].st_mtime):
-        if entry == path or (old and neighbours[entry].st_mtime >= since):
+        is_named = not glob.has_magic(path) and entry in current
+        if is_named or (old and neighbours[entry].st_mtime >= since):
             yield _read(entry, 0, lost)
 
 
