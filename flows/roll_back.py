@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.gates import WayBackInput, pass_gate
 from flows.move import move
-from rechain.errors import RechainError, RollOutFailed
+from rechain.errors import RechainError, RollOutFailed, TransitionRefused
 from rechain.phase import Phase
 from rechain.report import Outcome, RotationReport, Strategy
 from rechain.rotation import Claim, Direction, Rotation, is_replaced_half
@@ -24,6 +24,7 @@ from tasks.reconnect import hosts_in_order
 from tasks.record import run_directory
 from tasks.reopen import close_reopened, refuse_expiring, reopen_rotation
 from tasks.reporting import report
+from tasks.repository.generations import has_private_keys
 from tasks.repository.location import repository_root
 from tasks.repository.rotation_yaml import read_rotation
 from tasks.settle import settle_environment
@@ -61,7 +62,7 @@ def roll_back(
     settle_environment(ref, accept_non_atomic=accept_non_atomic, take_over=take_over)
     if finished := finished_meanwhile(ref):
         return ended(report(ref, run_directory(ref, finished), Outcome.DONE))
-    until = _until(read_rotation(ref.root, environment))
+    until = _until(ref, read_rotation(ref.root, environment))
     with claimed(ref, Direction.ROLLBACK, until, take_over=take_over) as claim:
         rotation = reopen_rotation(ref)
         record = run_directory(ref, rotation.next or rotation.last_generation)
@@ -111,6 +112,21 @@ def _walk(
     return ended(report(ref, record, Outcome.DONE))
 
 
-def _until(rotation: Rotation) -> Phase:
-    """From `retired` the previous CAs come back and no further: the keys of the previous leaves are gone."""
-    return Phase.CLIENTS if rotation.phase is Phase.RETIRED else Phase.ISSUED
+def _until(ref: EnvironmentRef, rotation: Rotation) -> Phase:
+    """To `clients` and no further once the previous generation was retired: the keys of its leaves are gone.
+
+    Raises:
+        TransitionRefused: It rests there already.
+    """
+    current = rotation.current
+    if rotation.phase is Phase.RETIRED:
+        return Phase.CLIENTS
+    if rotation.next is None or current is None or has_private_keys(ref.root, ref.environment, current):
+        return Phase.ISSUED
+    if rotation.phase is Phase.CLIENTS and rotation.target is None:
+        raise TransitionRefused(
+            ref.environment,
+            f"can't be walked back any further: the keys of generation {current} were deleted when it was retired",
+            f"its CAs are trusted again; go forward when nobody needs them: `rechain refresh {ref.environment}`",
+        )
+    return Phase.CLIENTS

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rechain.certs import compose
-from rechain.generation import PrivateKeys
+from rechain.errors import RepositoryError
+from rechain.generation import Generation, PrivateKeys, Side
 from rechain.phase import Phase, material
 from rechain.rotation import Claim, Rotation, reached, replacing, toward
 from tasks.repository.certs_yaml import parse_certs, read_keys, render_certs, render_keys
@@ -120,15 +121,33 @@ def _compose_texts(state: FleetState, phase: Phase) -> tuple[str, str]:
 
 
 def _keys(state: FleetState, phase: Phase, deployed: PrivateKeys) -> PrivateKeys:
-    """The keys that fit the phase's leaves; those already deployed serve where a generation's are gone."""
+    """The keys that fit the phase's leaves; those already deployed serve where a generation's are gone.
+
+    Raises:
+        RepositoryError: A generation's keys are gone, and its leaves are not the ones that are deployed.
+    """
     ref, leaves = state.ref, material(phase)
     stored = {
         age: read_generation_keys(ref.root, ref.environment, state.rotating.generation(age).number)
         for age in {leaves.server_leaves, leaves.client_leaves}
         if has_private_keys(ref.root, ref.environment, state.rotating.generation(age).number)
     }
+    for side, age in ((Side.SERVER, leaves.server_leaves), (Side.CLIENT, leaves.client_leaves)):
+        if age not in stored:
+            _require_deployed(state, side, state.rotating.generation(age))
     empty = PrivateKeys()
     return PrivateKeys(
         servers={**deployed.servers, **stored.get(leaves.server_leaves, empty).servers},
         clients={**deployed.clients, **stored.get(leaves.client_leaves, empty).clients},
     )
+
+
+def _require_deployed(state: FleetState, side: Side, generation: Generation) -> None:
+    deployed = state.certs.leaves(side)
+    for name, chain in generation.leaves(side).items():
+        if name not in deployed or deployed[name].leaf != chain.leaf:
+            raise RepositoryError(
+                f"generation {generation.number}",
+                f"the key of {side} {name} is gone, so its certificate can't be deployed",
+                f"go forward: `rechain refresh {state.ref.environment}`",
+            )

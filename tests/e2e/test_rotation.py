@@ -65,6 +65,10 @@ def test_a_rotation_loses_no_login_and_keeps_its_gates_shut_until_there_is_evide
     back = desk.json("rollback", ENVIRONMENT, "--yes")
     assert back["resting_phase"] == "clients"
     assert all(log_in(retired, endpoint).ok for endpoint in lab.endpoints), "the previous generation logs in again"
+    certs = lab.repository.certs.read_text()
+    assert "can't be walked back any further" in desk.run("rollback", ENVIRONMENT, "--yes", expect=2).stderr
+    assert lab.repository.certs.read_text() == certs, "there are no keys for the previous leaves any more"
+    desk.run("verify", ENVIRONMENT)
 
     lab.finish(application)
     lab.finish(watcher)
