@@ -189,6 +189,10 @@ def main() -> None:
     except RechainError as error:
         terminal.complain(str(error))
         sys.exit(UNKNOWN if _is_scan() else error.exit_code)
+    except OSError as error:
+        where = error.filename or "rechain"
+        terminal.complain(f"{where}: {error.strerror or error} (see that it can be read and written, then run again)")
+        sys.exit(UNKNOWN if _is_scan() else 1)
     except KeyboardInterrupt:
         terminal.complain("rechain: interrupted; run the same command again to go on")
         sys.exit(1)

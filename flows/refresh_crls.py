@@ -66,7 +66,7 @@ def refresh_crls(
     done, failed = [], []
     for name in names:
         try:
-            if _refresh(EnvironmentRef(root, name), lists or (), take_over, accept_non_atomic):
+            if _refresh_readable(EnvironmentRef(root, name), lists or (), take_over, accept_non_atomic):
                 done.append(name)
         except RechainError as error:
             failed.append(error)
@@ -77,6 +77,15 @@ def refresh_crls(
     if failed:
         raise failed[0]
     return tuple(done)
+
+
+def _refresh_readable(ref: EnvironmentRef, lists: Sequence[Path], take_over: bool, accept_non_atomic: bool) -> bool:
+    """One environment that can't be read keeps no other from its lists. Raises RechainError."""
+    try:
+        return _refresh(ref, lists, take_over, accept_non_atomic)
+    except OSError as error:
+        where, what = str(error.filename or ref.environment), error.strerror or str(error)
+        raise RechainError(where, what, "see that the worker may read and write it") from None
 
 
 def _refresh(ref: EnvironmentRef, lists: Sequence[Path], take_over: bool, accept_non_atomic: bool) -> bool:

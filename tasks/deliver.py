@@ -9,6 +9,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from rechain.delivery import delivery
@@ -18,7 +19,9 @@ from rechain.phase import Phase
 from rechain.way import ways
 from tasks.access import deployed_phase
 from tasks.repository.certs_yaml import read_keys
+from tasks.repository.deployment import public_key_of
 from tasks.repository.files import rename_durably
+from tasks.repository.intent import pending
 from tasks.repository.layout import certs_paths
 from tasks.repository.programs import find_program
 from tasks.repository.vault import read_vault
@@ -46,6 +49,10 @@ def deliver(ref: EnvironmentRef, client: str, target: Path, *, database: str | N
     Raises:
         InputError: There is no such client, its key is not ours, or the archive exists.
     """
+    if pending(ref.root, ref.environment):
+        raise InputError(
+            ref.environment, "certs.yml and its vault are being replaced", "run the command that does it to its end"
+        )
     state = observe(ref)
     if client not in state.certs.clients:
         known = ", ".join(sorted(state.certs.clients))
@@ -56,6 +63,8 @@ def deliver(ref: EnvironmentRef, client: str, target: Path, *, database: str | N
     key = read_keys(read_vault(vault), str(vault)).clients.get(client)
     if key is None:
         raise InputError(str(vault), f"has no key of {client}", "its owner holds it, who needs no delivery from here")
+    if public_key_of(key, f"{vault}: {client}") != state.certs.clients[client].leaf.public_key:
+        raise InputError(str(vault), f"the key of {client} does not fit its certificate", "restore the pair from Git")
     reached = ways(state.fleet, state.certs.servers)
     connection = Connection(client, database or state.settings.verify.database, reached)
     phase: Phase | None = deployed_phase(state) if state.next else None
@@ -165,5 +174,6 @@ def _write(target: Path, content: bytes) -> None:
             file.write(content)
         rename_durably(staged, target)
     except OSError as error:
-        staged.unlink(missing_ok=True)
+        with suppress(OSError):
+            staged.unlink()
         raise InputError(str(target), f"can't be written: {error.strerror}", "name another with --output") from None

@@ -15,7 +15,7 @@ from rechain.issue import Issued
 from rechain.returned import Found, Returned, judge, refuse, same_serials
 from rechain.returned_file import read_returned
 from rechain.rotation import Rotation
-from rechain.signing_request import Requests, Wanted
+from rechain.signing_request import Requests, Wanted, names_of
 from rechain.spec import ChainSpec, digest
 from tasks.access import leaf_keys
 from tasks.first import refused_first
@@ -122,16 +122,38 @@ def _import(ref: EnvironmentRef, rotation: Rotation, requests: Requests, files: 
     read_fleet(ref.root, ref.environment, spec.clients, list(spec.servers))  # unreadable: found before anything is made
     returned = judge(spec, requests, _read(files), _where(ref), now())
     outside, number = _outside(ref, rotation, requests), rotation.last_generation + 1
+    if requests.carries:
+        _refuse_gained(ref, spec, requests)
     if rotation.current is None:
         write_next(ref, _issue(ref, rotation, spec, requests, returned), digest(spec), outside)
         write_first_certs(ref.root, ref.environment, number)
         return number
     refuse(tuple(same_serials(returned, observe(ref, spec.clients).current)), _where(ref))
-    keep_current(ref, rotation)
     if not _is_written(ref, number, spec, returned):
-        write_next(ref, _issue(ref, rotation, spec, requests, returned), digest(spec), outside)
+        issued = _issue(ref, rotation, spec, requests, returned)  # its paths are judged here: before anything is kept
+        keep_current(ref, rotation)
+        write_next(ref, issued, digest(spec), outside)
+    keep_current(ref, rotation)
     record_next(ref, number)
     return number
+
+
+def _refuse_gained(ref: EnvironmentRef, spec: ChainSpec, requests: Requests) -> None:
+    """Requests for a few leaves carry all others over: a name that is new in the spec has nothing to be carried."""
+    current = observe(ref, spec.clients).current
+    asked = {(wanted.side, wanted.name) for wanted in requests.public_keys}
+    gained = [
+        f"{side} {name}"
+        for side in Side
+        for name in names_of(spec, side)
+        if name not in current.leaves(side) and (side, name) not in asked
+    ]
+    if gained:
+        raise InputError(
+            ref.environment,
+            f"the chain spec has gained {', '.join(gained)} since the requests were made",
+            f"drop these with `rechain csr {ref.environment} --discard` and ask for all, or take it out of the spec",
+        )
 
 
 def _where(ref: EnvironmentRef) -> str:

@@ -121,13 +121,14 @@ def _refuse_unfit(certs: Certs, keys: PrivateKeys, side: Side, files: _Files) ->
                 f"has no {entry}, and {files.certs.name} has its certificate",
                 "add the key, or restore it",
             )
-        if _public_key(pem, f"{files.vault}: {entry}") != chain.leaf.public_key:
+        if public_key_of(pem, f"{files.vault}: {entry}") != chain.leaf.public_key:
             raise RepositoryError(
                 str(files.vault), f"{entry} does not fit certs.{side}.{name} in {files.certs.name}", "restore the pair"
             )
 
 
-def _public_key(pem: str, where: str) -> str:
+def public_key_of(pem: str, where: str) -> str:
+    """The digest of the public half of a private key. Raises PemError when it is none, or has a passphrase."""
     try:
         # Only the public half is compared: checking an RSA key's primes would take seconds for a thousand keys.
         key = load_pem_private_key(pem.encode(), password=None, unsafe_skip_rsa_key_validation=True)

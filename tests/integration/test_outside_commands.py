@@ -285,6 +285,25 @@ def _power_cut(*_arguments: object) -> None:
     raise KeyboardInterrupt
 
 
+def test_a_name_that_the_spec_has_gained_meanwhile_is_refused(
+    acc: Environment, authority: OutsideCa, tmp_path: Path
+) -> None:
+    """Everything but the few is carried over, and a new name has nothing that could be."""
+    _run(acc, "csr", "acc", "--name", "postgres")
+    returned = authority.sign_all(_requests(acc), tmp_path / "r.pem")
+    spec = acc.root / "config" / "chainsmith_acc.yml"
+    for side, text in (
+        (
+            "client etl",
+            "applicatie]",
+        ),
+        ("server pg3", "pg2: [192.0.2.2]}"),
+    ):
+        gained = text.replace("]", ", etl]") if "etl" in side else text.replace("}", ", pg3: [192.0.2.3]}")
+        spec.write_text(_SPEC.replace(text, gained))
+        assert f"has gained {side} since" in _refused(acc, "import", "acc", str(returned), *_chain(authority))
+
+
 def test_an_intermediate_from_outside(acc: Environment, authority: OutsideCa, tmp_path: Path) -> None:
     """The outside root signs it, we issue the leaves below, and the key of the intermediate is kept."""
     root = authority.above
