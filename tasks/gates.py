@@ -43,7 +43,8 @@ def closed_gates(ref: EnvironmentRef, phase: Phase, canary: Watched) -> tuple[Wa
     if state.rotation.target is not None or leaving is None:
         return ()
     about_base = _about_base(state, leaving, phase, fetch=True)
-    waiting = (*about_base, *_about_clients(state, leaving, phase), *_about_servers(state, leaving, canary))
+    about_servers = _about_servers(state, leaving, canary, is_forward=phase is leaving.following)
+    waiting = (*about_base, *_about_clients(state, leaving, phase), *about_servers)
     closed = gate.still_closed(waiting, observe(ref).rotation)
     if closed:
         show_progress(ref, closed)
@@ -110,15 +111,25 @@ def _returned(state: FleetState, window_s: float) -> tuple[Waiting, ...]:
     return tuple(one for one in waiting if one.client not in state.fleet.external_clients)
 
 
-def _about_servers(state: FleetState, leaving: Phase, canary: Watched) -> tuple[Waiting, ...]:
+def _about_servers(state: FleetState, leaving: Phase, canary: Watched, *, is_forward: bool) -> tuple[Waiting, ...]:
+    """What was recorded since the phase was reached.
+
+    On the way forward, what another worker or clone has recorded alone is missing. A way back, which may be urgent,
+    does not wait for records that are elsewhere.
+    """
     if leaving not in _JUDGED_BY_CANARY:
         return ()
     since = state.rotation.reached_at or canary.started
     failures = canary.failures(since)
-    silent = () if canary.has_tried_since(since) else (Waiting(Gate.CANARY, None, "no canary login was tried"),)
-    unseen = () if canary.has_watched(since) else (Waiting(Gate.CANARY, None, _UNSEEN.format(since)),)
-    record, hosts = run_directory(state.ref, state.rotating.next.number), [host.name for host in state.fleet.hosts]
-    return (*gate.canary(failures, since), *(silent or unseen), *_logs(state, record, hosts))
+    record = run_directory(state.ref, state.rotating.next.number)
+    marks = load_marks(record)
+    missing: tuple[Waiting, ...] = ()
+    if not canary.has_tried_since(since):
+        missing = (Waiting(Gate.CANARY, None, "no canary login was tried"),)
+    elif is_forward and not canary.has_watched(since):
+        missing = (Waiting(Gate.CANARY, None, _UNSEEN.format(since)),)
+    hosts = [host.name for host in state.fleet.hosts if is_forward or host.name in marks]
+    return (*gate.canary(failures, since), *missing, *_logs(state, record, hosts))
 
 
 def _logs(state: FleetState, record: Path, hosts: Sequence[str]) -> tuple[Waiting, ...]:

@@ -102,16 +102,30 @@ def test_a_log_whose_end_nobody_remembers_is_not_taken_for_a_clean_one(rotating:
     assert "the log of pg1 can't be read: nobody remembers where it ended" in reason
 
 
-@pytest.mark.parametrize(("has_watched", "waits"), [(True, []), (False, ["are not all recorded here"])])
+@pytest.mark.parametrize(
+    ("has_watched", "goes_to", "waits"),
+    [
+        (True, Phase.CLIENTS, []),
+        (False, Phase.CLIENTS, ["are not all recorded here", "nobody remembers where it ended"]),
+        (False, Phase.OVERLAP, []),
+    ],
+)
 def test_a_run_on_another_worker_does_not_take_its_own_logins_for_all(
-    rotating: EnvironmentRef, monkeypatch: pytest.MonkeyPatch, has_watched: bool, waits: list[str]
+    rotating: EnvironmentRef, monkeypatch: pytest.MonkeyPatch, has_watched: bool, goes_to: Phase, waits: list[str]
 ) -> None:
-    """What failed while the phase was reached may be recorded there alone: a person opens that gate, or nobody."""
+    """What failed while the phase was reached may be recorded there alone: a person opens those gates, or nobody.
+
+    A roll-back, which may be urgent, waits for no record of somebody else's.
+    """
     for name in ("show_progress", "show_so_far"):
         monkeypatch.setattr(gates, name, lambda *_what, **_more: None)
-    save_marks(run_directory(rotating, 2), mark_logs(observe(rotating)))
+    if has_watched:
+        save_marks(run_directory(rotating, 2), mark_logs(observe(rotating)))
     canary = SimpleNamespace(
-        failures=lambda _since: (), has_tried_since=lambda _moment: True, has_watched=lambda _moment: has_watched
+        started=_REACHED,
+        failures=lambda _since: (),
+        has_tried_since=lambda _moment: True,
+        has_watched=lambda _moment: has_watched,
     )
-    closed = closed_gates(rotating, Phase.CLIENTS, canary)  # type: ignore[arg-type]  # of a canary no more is asked
+    closed = closed_gates(rotating, goes_to, canary)  # type: ignore[arg-type]  # of a canary no more is asked
     assert [word in one.reason for one, word in zip(closed, waits, strict=True)] == [True] * len(waits)
