@@ -93,9 +93,9 @@ def _refresh(ref: EnvironmentRef, lists: Sequence[Path], take_over: bool, accept
     if is_new or not observe(ref).fleet.reads_crls:
         return _pass_over(ref, lists)
     settle_environment(ref, accept_non_atomic=accept_non_atomic, take_over=take_over)
-    refuse_unsettled(observe(ref))
     take_crls(ref, lists)
     renew_crls(ref)
+    refuse_unsettled(observe(ref))  # the lists are kept: without them the move could never be finished
     lacking = lacking_crls(ref)
     if not lacking:
         progress.info("%s: every list is in place and holds", ref.environment)

@@ -84,7 +84,8 @@ def refuse_unsettled(state: FleetState) -> None:
         raise TransitionRefused(
             "rotation.yml",
             f"a move to {state.rotation.target} is under way",
-            f"finish it with `rechain refresh {state.ref.environment}`; that takes new lists along",
+            f"finish it with `rechain refresh {state.ref.environment}`, or walk back with `rechain rollback`: "
+            "both take the lists along that are known by now",
         )
 
 

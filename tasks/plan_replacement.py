@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rechain.certs import Certs, ForeignCAs, Rotating, compose
+from rechain.certs import Certs, ForeignCAs, Rotating, bundle, compose
 from rechain.crl import Crl
 from rechain.fleet import Fleet
-from rechain.generation import Generation, PrivateKeys
+from rechain.generation import Generation, PrivateKeys, Side
 from rechain.phase import Phase
 from rechain.plan import Planned
 from rechain.prover import HandshakeJudge, prove
@@ -19,6 +19,7 @@ from tasks.fleet.inventory import read_fleet
 from tasks.fleet.openssl import OpensslJudge
 from tasks.next_generation import refuse_outside
 from tasks.plan_notes import about_clients, about_settings
+from tasks.renew_crls import require_listed
 from tasks.repository.deployment import check_repository
 from tasks.repository.rotation_yaml import read_rotation
 from tasks.repository.settings import read_settings
@@ -56,6 +57,8 @@ def plan_downtime(ref: EnvironmentRef) -> Planned:
     begun = _begin(ref)
     rotating = Rotating(begun.current or begun.next, begun.next, begun.foreign, begun.crls)
     judge = HandshakeJudge({begun.next.number: begun.keys}, fallback=OpensslJudge())
+    if begun.fleet.reads_crls and not begun.is_trial:  # one that is not issued yet will have its first lists by then
+        require_listed(ref.environment, bundle(rotating, Phase.RETIRED, Side.CLIENT), begun.crls)
     proof = prove(begun.fleet, rotating, ((Phase.RETIRED, Phase.RETIRED),), judge, now=now())
     after = compose(rotating, Phase.RETIRED)
     return Planned(plan_replacement(begun.fleet, begun.before, after, begun.foreign, tuple(_notes(ref, begun))), proof)

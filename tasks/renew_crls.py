@@ -81,8 +81,12 @@ def require_crls(state: FleetState, phases: Iterable[Phase] = ()) -> None:
     if not state.fleet.reads_crls:
         return
     bundles = [bundle(state.rotating, phase, Side.CLIENT) for phase in phases] or [state.certs.client_chain]
-    for authority, reason in unlisted(merge(*bundles), state.crls, now()):
-        environment = state.ref.environment
+    require_listed(state.ref.environment, merge(*bundles), state.crls)
+
+
+def require_listed(environment: str, trusted: Bundle, crls: Sequence[Crl]) -> None:
+    """Refuse a bundle for servers that read lists with a CA that has none that holds. Raises InputError."""
+    for authority, reason in unlisted(trusted, crls, now()):
         raise InputError(
             environment,
             f"CA {authority.subject}: {reason}, and servers that read lists would refuse all its clients",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,8 +17,10 @@ from rechain.issue import Authority
 from rechain.phase import Phase, path
 from rechain.revocation import sign
 from tasks.import_certificates import import_certificates
+from tasks.plan_replacement import plan_downtime
 from tasks.renew_crls import renew_crls, require_crls, take_crls
 from tasks.repository.revocations import keep_other_crls
+from tasks.repository.rotation_yaml import update_rotation
 from tasks.request_certificates import Asked, request_certificates
 from tasks.state import EnvironmentRef, observe
 from tests.environments import Environment
@@ -26,6 +32,7 @@ intermediates:
   - {name: server, servers: {pg1: null, pg2: null}}
   - {name: client, clients: [postgres, applicatie]}
 """
+_RECHAIN = str(Path(sys.executable).with_name("rechain"))
 _PHASES = (Phase.ISSUED, *path(Phase.ISSUED, Phase.RETIRED))
 
 
@@ -73,6 +80,8 @@ def test_each_ca_of_an_imported_client_chain_must_give_its_list_before_anything_
     require_crls(observe(ref), _PHASES)  # where no server reads lists, none is missed
     _read_lists(environment)
     _present_lists(environment)
+    with pytest.raises(InputError, match="refresh-crls"):
+        plan_downtime(ref)  # nor may everything be replaced at once
     require_crls(observe(ref))
     root = authority.above
     assert root is not None
@@ -83,4 +92,26 @@ def test_each_ca_of_an_imported_client_chain_must_give_its_list_before_anything_
         assert "--crl FILE" in told.value.fix
         take_crls(ref, [one.revocation_list()])
     require_crls(observe(ref), _PHASES)
+    assert plan_downtime(ref).proof.judgements > 0
     assert renew_crls.fn(ref) == ()
+
+
+def test_lists_are_taken_while_a_move_is_half_way_and_go_out_with_its_end(
+    ref: EnvironmentRef, environment: Environment, authority: OutsideCa, prefect_api: dict[str, str]
+) -> None:
+    """Else nobody could mend a list that ends meanwhile: the move refuses without it, and it without the move."""
+    _read_lists(environment)
+    _present_lists(environment)
+    update_rotation(ref.root, ref.environment, lambda one: replace(one, target=Phase.OVERLAP))
+    root = authority.above
+    assert root is not None
+    for one in (authority, root):
+        file = environment.root / "taken.crl"
+        file.write_text(one.revocation_list().read_text())
+        done = subprocess.run(
+            [_RECHAIN, "refresh-crls", ref.environment, "--crl", str(file), "--repo", str(ref.root)],
+            env={**os.environ, **prefect_api}, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert "both take the lists along" in done.stderr
+    require_crls(observe(ref), _PHASES)
