@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -13,12 +13,14 @@ from prefect.client.schemas.responses import DeploymentResponse
 
 TAG = "rechain"
 _FIELD = "environment"
-_LIST = "environments"
 _MOST = 200
 
 
 def offer_environments(client: SyncPrefectClient, names: Sequence[str]) -> tuple[str, ...]:
     """Let people choose an environment where a form asks for one. Side effect: the schemas of deployments.
+
+    Prefect refuses a run with anything else. So a form that takes several keeps its text: by it the nightly scan starts
+    a run for an environment that is new since.
 
     Args:
         client: The server.
@@ -27,7 +29,7 @@ def offer_environments(client: SyncPrefectClient, names: Sequence[str]) -> tuple
     Returns:
         The deployments whose form asks for an environment.
     """
-    return tuple(_offer(client, one, names) for one in _ours(client) if {_FIELD, _LIST} & set(_properties(one)))
+    return tuple(_offer(client, one, names) for one in _ours(client) if _FIELD in _properties(one))
 
 
 def _ours(client: SyncPrefectClient) -> Iterable[DeploymentResponse]:
@@ -37,21 +39,12 @@ def _ours(client: SyncPrefectClient) -> Iterable[DeploymentResponse]:
 
 def _offer(client: SyncPrefectClient, deployment: DeploymentResponse, names: Sequence[str]) -> str:
     schema: dict[str, Any] = deepcopy(deployment.parameter_openapi_schema or {})
-    for field in _fields(schema["properties"]):
-        field.pop("enum", None)
-        if names:
-            field["enum"] = list(names)
+    field = schema["properties"][_FIELD]
+    field.pop("enum", None)
+    if names:
+        field["enum"] = list(names)
     client.update_deployment(deployment.id, DeploymentUpdate(parameter_openapi_schema=schema))
     return deployment.name
-
-
-def _fields(properties: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
-    """Where a form asks for one environment, and for each of several."""
-    if _FIELD in properties:
-        yield properties[_FIELD]
-    for choice in properties.get(_LIST, {}).get("anyOf", ()):
-        if choice.get("type") == "array":
-            yield choice["items"]
 
 
 def _properties(deployment: DeploymentResponse) -> dict[str, Any]:
