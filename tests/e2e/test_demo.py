@@ -26,7 +26,7 @@ def _demo(state: Path, prefect_api: dict[str, str], *options: str) -> tuple[str,
         env={**os.environ, **prefect_api},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=1000,  # two slow cores may be busy with another test
         stdin=subprocess.DEVNULL,
         check=False,
     )

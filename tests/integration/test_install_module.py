@@ -7,7 +7,6 @@ import json
 import os
 import re
 import stat
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -194,28 +193,6 @@ def test_links_that_a_reload_replaced_are_put_back(host: Site) -> None:
     assert only(host).outcome is Outcome.FAILED
     assert contents(host.pki) == host.old.server_texts
     assert (host.pki / "root.crt").is_symlink()
-
-
-@pytest.mark.parametrize(
-    ("shift", "says"), [("-3d", "not valid yet by this host's clock"), ("+60d", "has ended by this")]
-)
-def test_a_host_whose_clock_is_wrong_is_refused_before_anything_is_touched(
-    host: Site, faketime: Path, shift: str, says: str
-) -> None:
-    """Its services would refuse what everybody else takes; who set the clock right runs the same again."""
-    python = host.home / "python"
-    python.write_text(f'#!/bin/sh\nLD_PRELOAD={faketime} FAKETIME={shift} exec {sys.executable} "$@"\n')
-    python.chmod(0o755)
-    host.deploy(host.new)
-    right = host.hosts[HOST]["ansible_python_interpreter"]
-    host.hosts[HOST]["ansible_python_interpreter"] = str(python)
-    result = only(host)
-    assert result.outcome is Outcome.FAILED
-    assert says in result.message
-    assert re.search(r"which is \d+\.\d days (behind|ahead); set the clock", result.message)
-    assert contents(host.pki) == host.old.server_texts
-    host.hosts[HOST]["ansible_python_interpreter"] = right
-    assert only(host).outcome is Outcome.INSTALLED
 
 
 def test_a_reload_command_that_fails_or_hangs_is_reported(host: Site) -> None:
