@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rechain.addition import Added
 from rechain.certificate import Bundle
-from rechain.crl import crls_of
+from rechain.crl import Crl, crls_of
 from rechain.errors import InputError
 from rechain.generation import Generation, PrivateKeys
 from rechain.phase import material
@@ -17,7 +17,7 @@ from rechain.revocation import first_crls
 from rechain.rotation import Claim
 from rechain.spec import ChainSpec, digest
 from tasks.access import deployed_phase, leaf_keys
-from tasks.new_clients import deployed_with_clients, is_kept, issue_in_memory, refuse_moving, wanted_names
+from tasks.new_clients import deployed_with_clients, growing, is_kept, issue_in_memory, refuse_moving, wanted_names
 from tasks.next_generation import kept_ca_keys
 from tasks.repository.additions import extend_generation
 from tasks.repository.certs_yaml import read_keys, render_certs, render_keys
@@ -26,7 +26,7 @@ from tasks.repository.generations import snapshot
 from tasks.repository.intent import deploy_files
 from tasks.repository.layout import certs_paths
 from tasks.repository.lock import issuing
-from tasks.repository.revocations import keep_generation_crls, read_known_crls
+from tasks.repository.revocations import read_known_crls
 from tasks.repository.spec_file import read_spec, spec_path
 from tasks.repository.vault import encrypt, read_vault
 from tasks.state import EnvironmentRef, FleetState, now, observe
@@ -58,7 +58,7 @@ def issue_clients(ref: EnvironmentRef, only: Sequence[str] = ()) -> tuple[str, .
         refuse_moving(state)
         made: dict[str, None] = {}
         bundle = state.certs.client_chain
-        for generation in filter(None, (state.current, state.next)):
+        for generation in growing(state):
             names = wanted_names(state, spec, generation, only)
             if names:
                 bundle = _extend(state, spec, generation, names, bundle)
@@ -112,20 +112,18 @@ def _extend(
             number,
         )
     kept = kept_ca_keys(made.added.ca_keys, state.settings.ca_keys)
-    _keep_first_crls(state, made.added, kept)
-    extend_generation(ref.root, ref.environment, replace(made.added, ca_keys=kept), noted)
+    crls = _first_crls(state, made.added, kept)
+    extend_generation(ref.root, ref.environment, replace(made.added, ca_keys=kept), noted, crls)
     return made.proof.bundle
 
 
-def _keep_first_crls(state: FleetState, added: Added, kept: Mapping[str, str]) -> None:
-    """The lists of a further client chain, before anything names it: its keys may be discarded."""
+def _first_crls(state: FleetState, added: Added, kept: Mapping[str, str]) -> tuple[Crl, ...]:
+    """A generation's lists with those of a further client chain, whose keys may be discarded; empty without one."""
     if not added.ca_keys:
-        return
-    ref, generation = state.ref, added.generation
-    known = read_known_crls(ref.root, ref.environment)
-    new = first_crls(generation.client_bundle, added.ca_keys, now=now(), kept=kept, known=known)
-    own = crls_of(generation.client_bundle, (*known, *new))
-    keep_generation_crls(ref.root, ref.environment, generation.number, own)
+        return ()
+    own = added.generation.client_bundle
+    known = read_known_crls(state.ref.root, state.ref.environment)
+    return crls_of(own, (*known, *first_crls(own, added.ca_keys, now=now(), kept=kept, known=known)))
 
 
 def _vault_text(state: FleetState, vault: Path, ciphertext: str) -> str:

@@ -17,7 +17,7 @@ from tasks.access import deployed_phase, leaf_keys
 from tasks.fleet.openssl import OpensslJudge
 from tasks.keys import generate_keys
 from tasks.repository.generation_yaml import spec_digest
-from tasks.repository.generations import has_ca_keys, known_generations, read_ca_keys
+from tasks.repository.generations import has_ca_keys, has_private_keys, known_generations, read_ca_keys
 from tasks.repository.spec_file import spec_path
 from tasks.state import FleetState, now
 
@@ -31,6 +31,18 @@ class Made:
 
     def __repr__(self) -> str:
         return f"Made({self.added!r})"
+
+
+def growing(state: FleetState) -> tuple[Generation, ...]:
+    """The generations in use that can be given leaves.
+
+    One that was retired once, and that a walk back let servers trust again, can not: its keys were deleted, so none of
+    its leaves is ever deployed again.
+    """
+    ref = state.ref
+    if state.next is None:
+        return (state.current,)
+    return tuple(one for one in (state.current, state.next) if has_private_keys(ref.root, ref.environment, one.number))
 
 
 def wanted_names(state: FleetState, spec: ChainSpec, generation: Generation, only: Sequence[str] = ()) -> list[str]:

@@ -11,7 +11,7 @@ from rechain.certs import adopt
 from rechain.plan import Planned
 from rechain.spec import ChainSpec
 from tasks.access import deployed_phase
-from tasks.new_clients import deployed_with_clients, is_kept, issue_in_memory, refuse_moving, wanted_names
+from tasks.new_clients import deployed_with_clients, growing, is_kept, issue_in_memory, refuse_moving, wanted_names
 from tasks.plan_notes import about_settings
 from tasks.repository.deployment import check_repository
 from tasks.repository.spec_file import read_spec
@@ -34,9 +34,7 @@ def plan_new_clients(ref: EnvironmentRef) -> Planned:
     if not is_kept(state):
         state = replace(state, current=adopt(state.certs, state.current.number))
     first = first_end(state.current)
-    names = list(
-        dict.fromkeys(name for one in (state.current, state.next) if one for name in wanted_names(state, spec, one))
-    )
+    names = list(dict.fromkeys(name for one in growing(state) for name in wanted_names(state, spec, one)))
     trial, judgements = _with_trial(state, spec)
     after, phase = deployed_with_clients(trial), deployed_phase(state)
     notes = (*about_dates(first, _leaves(trial, names)), *about_settings(state.settings, state.foreign, is_trial=False))
@@ -50,7 +48,7 @@ def plan_new_clients(ref: EnvironmentRef) -> Planned:
 def _with_trial(state: FleetState, spec: ChainSpec) -> tuple[FleetState, int]:
     """The environment with the new clients in every generation in use, and how many judgements prove it."""
     bundle, judgements, made = state.certs.client_chain, 0, {}
-    for generation in filter(None, (state.current, state.next)):
+    for generation in growing(state):
         names = wanted_names(state, spec, generation)
         if names:
             one = issue_in_memory(state, spec, generation, names, bundle)

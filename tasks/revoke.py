@@ -15,7 +15,7 @@ from rechain.revocation_report import RevocationReport
 from tasks.deploy_crls import open_sessions, refuse_unsettled, require_readers
 from tasks.renew_crls import renew_crls
 from tasks.reporting import canary_report
-from tasks.repository.generations import has_ca_keys, read_ca_keys
+from tasks.repository.generations import has_ca_keys, has_private_keys, read_ca_keys
 from tasks.repository.owner import person
 from tasks.repository.revocations import add_revoked, read_known_crls
 from tasks.run_page import show_revocation
@@ -135,9 +135,17 @@ def _refuse_unsignable(state: FleetState, client: str, generation: Generation, o
     chain = generation.clients.get(client)
     if chain is None or any(one.has_issued(chain.leaf) for one in ours.certificates):
         return
-    raise InputError(
-        f"{client} of generation {generation.number}",
-        f"the key of its CA, {chain.leaf.issuer}, is not kept here, so its list can't be signed",
+    ref = state.ref
+    fix = (
         f"have the CA revoke serial {chain.leaf.serial:x}, then give its list: "
-        f"rechain refresh-crls {state.ref.environment} --crl FILE; or renew the whole chain",
+        f"rechain refresh-crls {ref.environment} --crl FILE; or renew the whole chain"
+    )
+    if state.next is not None and not has_private_keys(ref.root, ref.environment, generation.number):
+        fix = (
+            f"it was retired once: have it retired again, `rechain refresh {ref.environment}`; its other certificate "
+            f"can be revoked now, with --generation {state.next.number}"
+        )
+    where = f"{client} of generation {generation.number}"
+    raise InputError(
+        where, f"the key of its CA, {chain.leaf.issuer}, is not kept here, so its list can't be signed", fix
     )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rechain.addition import Added
 from rechain.certificate import merge
 from rechain.certs import Certs
+from rechain.crl import Crl
 from tasks.repository.certs_yaml import read_certs, render_certs, render_keys
 from tasks.repository.files import read_text
 from tasks.repository.generation_yaml import GENERATION_FILE, generation_text, outside_sides
 from tasks.repository.generations import (
     CA_VAULT_FILE,
     CERTS_FILE,
+    CRL_FILE,
     VAULT_FILE,
     ca_keys_text,
     has_ca_keys,
@@ -20,20 +23,24 @@ from tasks.repository.generations import (
     replace_files,
 )
 from tasks.repository.layout import generation_folder
+from tasks.repository.revocations import pem_of
 from tasks.repository.vault import CA_VAULT_ID, encrypt, read_vault
 
 
-def extend_generation(root: Path, environment: str, added: Added, spec_digest: str | None) -> None:
+def extend_generation(
+    root: Path, environment: str, added: Added, spec_digest: str | None, crls: Sequence[Crl] = ()
+) -> None:
     """Put new clients into a generation's folder; what is in it stays as it is.
 
-    Side effect: keys first, then certs.yml, each by rename: a run that dies in between leaves keys that nothing
-    names, and the next one replaces them. Safe to retry.
+    Side effect: keys and lists first, then certs.yml, each by rename: a run that dies in between leaves what nothing
+    names, and the next one replaces it. Safe to retry.
 
     Args:
         root: The environment repository.
         environment: Name of the environment.
         added: The generation with the new clients, their keys, and the CA keys that are to be kept.
         spec_digest: New digest of the chain spec; None keeps what is recorded.
+        crls: The generation's revocation lists, where it has gained CAs; empty keeps those that are there.
 
     Raises:
         RepositoryError: The folder is missing, or a vault can't be opened.
@@ -44,6 +51,8 @@ def extend_generation(root: Path, environment: str, added: Added, spec_digest: s
     if added.ca_keys:
         known = read_ca_keys(root, environment, number) if has_ca_keys(root, environment, number) else {}
         texts[CA_VAULT_FILE] = encrypt(ca_keys_text({**known, **added.ca_keys}), vault_id=CA_VAULT_ID)
+    if crls:
+        texts[CRL_FILE] = pem_of(crls)
     texts[CERTS_FILE] = _certs_text(folder / CERTS_FILE, added)
     if spec_digest is not None:
         texts[GENERATION_FILE] = generation_text(spec_digest, outside_sides(root, environment, number))
