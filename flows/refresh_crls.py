@@ -95,6 +95,9 @@ def _refresh(ref: EnvironmentRef, lists: Sequence[Path], take_over: bool, accept
     settle_environment(ref, accept_non_atomic=accept_non_atomic, take_over=take_over)
     take_crls(ref, lists)
     renew_crls(ref)
+    if observe(ref).rotation.is_first:
+        progress.info("%s: the lists go out with its first roll-out", ref.environment)
+        return False
     refuse_unsettled(observe(ref))  # the lists are kept: without them the move could never be finished
     lacking = lacking_crls(ref)
     if not lacking:

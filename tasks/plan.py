@@ -16,6 +16,7 @@ from tasks.first import refused_first
 from tasks.fleet.openssl import OpensslJudge
 from tasks.next_generation import refuse_outside
 from tasks.plan_notes import about_clients, about_settings
+from tasks.renew_crls import require_crls
 from tasks.repository.deployment import check_repository
 from tasks.repository.spec_file import read_spec
 from tasks.state import EnvironmentRef, FleetState, now, observe
@@ -28,7 +29,8 @@ def plan_rotation(ref: EnvironmentRef) -> Planned:
     Side effect: none. Safe to repeat.
 
     Raises:
-        InputError: The environment is not fit, or some reachable state would refuse a login.
+        InputError: The environment is not fit, some reachable state would refuse a login, or servers read revocation
+            lists and a CA has none that holds.
     """
     check_repository(ref.root, ref.environment)
     state = observe(ref)
@@ -42,6 +44,7 @@ def plan_rotation(ref: EnvironmentRef) -> Planned:
     else:
         start = state.rotation.phase or Phase.ISSUED
         keys[state.next.number] = leaf_keys(state, state.next)
+    require_crls(state, (start, *path(start, Phase.RETIRED)))
     proof = prove(
         state.fleet,
         state.rotating,

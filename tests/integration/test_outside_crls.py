@@ -16,14 +16,16 @@ from rechain.errors import InputError
 from rechain.issue import Authority
 from rechain.phase import Phase, path
 from rechain.revocation import sign
+from rechain.rotation import beginning
 from tasks.import_certificates import import_certificates
+from tasks.plan import plan_rotation
 from tasks.plan_replacement import plan_downtime
 from tasks.renew_crls import renew_crls, require_crls, take_crls
 from tasks.repository.revocations import keep_other_crls
-from tasks.repository.rotation_yaml import update_rotation
+from tasks.repository.rotation_yaml import update_rotation, write_rotation
 from tasks.request_certificates import Asked, request_certificates
 from tasks.state import EnvironmentRef, observe
-from tests.environments import Environment
+from tests.environments import AT_REST, Environment
 from tests.outside_ca import OutsideCa
 
 _SPEC = """\
@@ -82,6 +84,8 @@ def test_each_ca_of_an_imported_client_chain_must_give_its_list_before_anything_
     _present_lists(environment)
     with pytest.raises(InputError, match="refresh-crls"):
         plan_downtime(ref)  # nor may everything be replaced at once
+    with pytest.raises(InputError, match="refresh-crls"):
+        plan_rotation(ref)
     require_crls(observe(ref))
     root = authority.above
     assert root is not None
@@ -93,6 +97,7 @@ def test_each_ca_of_an_imported_client_chain_must_give_its_list_before_anything_
         take_crls(ref, [one.revocation_list()])
     require_crls(observe(ref), _PHASES)
     assert plan_downtime(ref).proof.judgements > 0
+    assert plan_rotation(ref).proof.judgements > 0
     assert renew_crls.fn(ref) == ()
 
 
@@ -108,10 +113,34 @@ def test_lists_are_taken_while_a_move_is_half_way_and_go_out_with_its_end(
     for one in (authority, root):
         file = environment.root / "taken.crl"
         file.write_text(one.revocation_list().read_text())
-        done = subprocess.run(
-            [_RECHAIN, "refresh-crls", ref.environment, "--crl", str(file), "--repo", str(ref.root)],
-            env={**os.environ, **prefect_api}, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+        done = _refresh_crls(ref, file, prefect_api)
         assert done.returncode == 2, done.stdout + done.stderr
         assert "both take the lists along" in done.stderr
     require_crls(observe(ref), _PHASES)
+
+
+def test_the_lists_of_a_first_generation_go_out_with_its_roll_out(
+    ref: EnvironmentRef, environment: Environment, authority: OutsideCa, prefect_api: dict[str, str]
+) -> None:
+    """Nothing is deployed yet that could be refreshed: they are kept, and `downtime` may begin."""
+    folder = environment.state / "generation-2"
+    for kept, place in (("certs.yml", environment.certs), ("certs.vault.yml", environment.vault)):
+        place.write_text((folder / kept).read_text())
+    write_rotation(ref.root, ref.environment, beginning(AT_REST, 2))
+    _read_lists(environment)
+    root = authority.above
+    assert root is not None
+    with pytest.raises(InputError, match="refresh-crls"):
+        plan_downtime(ref)
+    for one in (authority, root):
+        done = _refresh_crls(ref, one.revocation_list(), prefect_api)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "go out with its first roll-out" in done.stderr
+    assert plan_downtime(ref).proof.judgements > 0
+
+
+def _refresh_crls(ref: EnvironmentRef, file: Path, prefect_api: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [_RECHAIN, "refresh-crls", ref.environment, "--crl", str(file), "--repo", str(ref.root)],
+        env={**os.environ, **prefect_api}, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
