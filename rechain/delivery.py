@@ -24,6 +24,7 @@ def delivery(
     connection: Connection,
     *,
     phase: Phase | None,
+    is_replaced: bool,
     passphrase: str,
 ) -> dict[str, bytes]:
     """The files of a delivery, by name.
@@ -34,6 +35,7 @@ def delivery(
         trusted: What the client is to trust; both generations during an overlap.
         connection: How the client reaches the fleet.
         phase: The phase that the fleet is at; None at rest.
+        is_replaced: Whether everything is being replaced in one step, which knows no phases.
         passphrase: Protects the PKCS#12 file, which can't do without.
 
     References: PostgreSQL documentation, "SSL Support" of libpq; pgjdbc's documentation, "SSL Client" (`sslkey`).
@@ -61,5 +63,5 @@ def delivery(
             sealed,
         ),
         "root.crt": trusted.pem.encode(),
-        "README.txt": readme(chain, trusted, connection, phase).encode(),
+        "README.txt": readme(chain, trusted, connection, phase, is_replaced=is_replaced).encode(),
     }

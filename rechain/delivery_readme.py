@@ -22,6 +22,10 @@ _COURSE = {
     Phase.RETIRED: "The previous certificate is refused. Install root.crt of a new delivery when it suits you: it\n"
     "trusts the new chain alone, and the one that you have works as well.",
 }
+_REPLACED = (
+    "Everything is being replaced at once, and your present certificate is refused from now on. Install all files,\n"
+    "together, and open every connection anew (recycle pools, restart batch jobs)."
+)
 _AT_REST = "Install all files, together. No refresh of the chain is under way."
 
 
@@ -40,7 +44,9 @@ class Connection:
     ways: Sequence[Way]
 
 
-def readme(chain: LeafChain, trusted: Bundle, connection: Connection, phase: Phase | None) -> str:
+def readme(
+    chain: LeafChain, trusted: Bundle, connection: Connection, phase: Phase | None, *, is_replaced: bool = False
+) -> str:
     """The text for the owner of a client.
 
     Args:
@@ -48,11 +54,11 @@ def readme(chain: LeafChain, trusted: Bundle, connection: Connection, phase: Pha
         trusted: What root.crt holds.
         connection: How the client reaches the fleet.
         phase: The phase that the fleet is at; None at rest.
+        is_replaced: Whether everything is being replaced in one step, which knows no phases.
     """
     sections = [
         _what(chain, trusted, connection.client),
-        _now(chain, phase),
-        _course(phase),
+        *([f"WHAT TO DO NOW\n\n{_REPLACED}"] if is_replaced else [_now(chain, phase), _course(phase)]),
         *(_examples(connection, way) for way in connection.ways),
         _checks(connection),
     ]

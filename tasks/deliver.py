@@ -68,8 +68,15 @@ def deliver(ref: EnvironmentRef, client: str, target: Path, *, database: str | N
     reached = ways(state.fleet, state.certs.servers)
     connection = Connection(client, database or state.settings.verify.database, reached)
     phase: Phase | None = deployed_phase(state) if state.next else None
+    is_replaced = phase is Phase.RETIRED and state.rotation.phase is Phase.ISSUED
     files = delivery(
-        state.certs.clients[client], key, state.certs.server_chain, connection, phase=phase, passphrase=passphrase
+        state.certs.clients[client],
+        key,
+        state.certs.server_chain,
+        connection,
+        phase=phase,
+        is_replaced=is_replaced,
+        passphrase=passphrase,
     )
     _write(target, _encrypted(_archive(client, files), passphrase))
     return target

@@ -106,6 +106,15 @@ def test_each_way_has_an_entry_and_addresses_with_its_own_options() -> None:
     assert text.count("&sslkey=app.p12&sslpassword=PASSPHRASE\n") == 4
 
 
+def test_while_everything_is_replaced_at_once_there_are_no_phases() -> None:
+    """Nothing that the certificate at hand may still be used for is told: it is refused."""
+    connection = Connection("app", "orders", ways(_fleet((POSTGRESQL, 5432)), _named({})))
+    told = readme(CHAIN.clients["app"], CHAIN.server_bundle, connection, Phase.RETIRED, is_replaced=True)
+    assert "your present certificate is refused from now on. Install all files" in " ".join(told.split())
+    assert "course" not in told
+    assert "works as well" not in told
+
+
 @pytest.mark.parametrize(
     ("phase", "told"),
     [
