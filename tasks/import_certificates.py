@@ -9,7 +9,7 @@ from pathlib import Path
 from rechain.addition import first_end
 from rechain.assembly import Answered, assemble, own_key_types, refused_paths
 from rechain.certificate import Certificate
-from rechain.errors import InputError, TransitionRefused
+from rechain.errors import InputError, RechainError, RepositoryError, TransitionRefused
 from rechain.generation import Generation, Side
 from rechain.issue import Issued
 from rechain.returned import Found, Returned, judge, refuse, same_serials
@@ -78,8 +78,20 @@ def import_certificates(ref: EnvironmentRef, files: Sequence[Path]) -> Imported:
         if number is None:
             _refuse_rotating(ref, rotation)
             number = _import(ref, rotation, requests, files)
-        remove_requests(ref.root, ref.environment)
+        _remove_answered(ref, number)
         return _told(ref, number, is_first=number == rotation.current or rotation.current is None)
+
+
+def _remove_answered(ref: EnvironmentRef, number: int) -> None:
+    """The generation is made: what keeps the requests from going is no refusal of the input any more."""
+    try:
+        remove_requests(ref.root, ref.environment)
+    except (RepositoryError, OSError) as error:
+        raise RechainError(
+            _where(ref),
+            f"generation {number} is issued, but the requests that it answers could not be removed: {error}",
+            "see that the folder can be written, then run the same again",
+        ) from None
 
 
 def _recorded(ref: EnvironmentRef, rotation: Rotation, requests: Requests) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from rechain.errors import RechainError
 from rechain.generation import Side
 from tasks import import_certificates
 from tasks.repository.generation_yaml import outside_sides
@@ -249,6 +251,27 @@ def test_what_was_signed_becomes_the_next_generation_beside_our_own_client_chain
     assert tree(acc.state / "generation-2") == before
     assert not (acc.state / "requests").exists()
     assert "is not rolled out yet" in _refused(acc, "csr", "acc")
+
+
+def test_requests_that_can_not_be_removed_are_no_wrong_input(
+    acc: Environment, authority: OutsideCa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The generation is made by then: the exit code says that something changed, and the same again completes it."""
+    _run(acc, "csr", "acc")
+    ref, files = EnvironmentRef(acc.root, "acc"), [authority.sign_all(_requests(acc), tmp_path / "r.pem")]
+    files += authority.chain
+    with monkeypatch.context() as broken:
+        broken.setattr(import_certificates, "remove_requests", _read_only)
+        with pytest.raises(RechainError, match="generation 2 is issued") as told:
+            import_certificates.import_certificates.fn(ref, files)
+    assert told.value.exit_code == 1
+    assert "Read-only file system" in told.value.what
+    assert import_certificates.import_certificates.fn(ref, files).number == 2
+    assert not (acc.state / "requests").exists()
+
+
+def _read_only(*_arguments: object) -> None:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
 def test_a_run_that_died_before_it_recorded_makes_no_second_ca(
