@@ -28,7 +28,7 @@ from tasks.repository.spec_file import spec_path
 
 _TRAILER = "Rechain-Change"
 _LONGEST = 60
-_FILE = "100644"
+_LINK = "120000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,9 @@ def request_merge(root: Path, change: Change) -> Requested:
     base = _fetched(clone, change)
     parent = _existing(clone, change, base) or base
     name = str(spec_path(root, change.environment).relative_to(root))
-    text = _text_at(clone, parent, name)
-    commit = parent if parent != base and change.is_in(text) else _commit(clone, change, parent, name, text)
+    mode = _mode_at(clone, parent, name)
+    text = git(clone.root, "show", f"{parent}:{name}").stdout
+    commit = parent if parent != base and change.is_in(text) else _commit(clone, change, parent, (mode, name), text)
     git(root, "update-ref", f"refs/heads/{change.branch}", commit)
     if commit == revision(root, remote_ref(clone, change.branch)):  # git dies of a closed pipe where nothing is new
         return Requested(change.branch, clone.settings.base, None)
@@ -166,19 +167,26 @@ def _is_ancestor(clone: Clone, commit: str, of: str) -> bool:
     return git(clone.root, "merge-base", "--is-ancestor", commit, of, may_fail=True).returncode == 0
 
 
-def _text_at(clone: Clone, commit: str, name: str) -> str:
-    if revision(clone.root, f"{commit}:{name}") is None:
+def _mode_at(clone: Clone, commit: str, name: str) -> str:
+    """The mode of a file in a commit, as Git writes it."""
+    entry = git(clone.root, "ls-tree", commit, "--", name).stdout
+    if not entry:
         raise InputError(name, f"is not on branch {clone.settings.base} of the remote", "merge it there first")
-    return git(clone.root, "show", f"{commit}:{name}").stdout
+    mode = entry.split()[0]
+    if mode == _LINK:
+        target = git(clone.root, "show", f"{commit}:{name}").stdout
+        raise InputError(name, f"is a symbolic link to {target}", "leave out --merge-request, and commit by hand")
+    return mode
 
 
-def _commit(clone: Clone, change: Change, parent: str, name: str, text: str) -> str:
+def _commit(clone: Clone, change: Change, parent: str, entry: tuple[str, str], text: str) -> str:
+    """A commit with the edited text; `entry` is mode and path."""
     edited = change.edit(text)
     if git(clone.root, "for-each-ref", "--format=%(worktreepath)", f"refs/heads/{change.branch}").stdout.strip():
         raise InputError(f"branch {change.branch}", "is checked out here", f"git switch {clone.settings.base}")
     blob = git(clone.root, "hash-object", "-w", "--stdin", given=edited).stdout.strip()
     with index_of(clone.root, parent) as index:
-        git(clone.root, "update-index", "--cacheinfo", f"{_FILE},{blob},{name}", extra=index)
+        git(clone.root, "update-index", "--cacheinfo", ",".join((entry[0], blob, entry[1])), extra=index)
         tree = git(clone.root, "write-tree", extra=index).stdout.strip()
     message = f"{change.environment}: {change.what}\n\n{change.why}\n\n{change.mark}\n"
     return commit_tree(clone.root, parent, tree, message)

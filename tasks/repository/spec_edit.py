@@ -104,7 +104,8 @@ def _spelled(key: object) -> str:
 def _inserted(text: str, entries: yaml.CollectionNode, added: Sequence[str], inline: str) -> str:
     if entries.flow_style:
         end = entries.end_mark.index - 1
-        return f"{text[:end].rstrip()}, {inline}{text[end:]}"
+        before = text[:end].rstrip().removesuffix(",")
+        return f"{before}, {inline}{text[end:]}"
     lines = text.splitlines(keepends=True)
     at = _line_after(entries)
     newline = "\r\n" if lines[0].endswith("\r\n") else "\n"
@@ -135,10 +136,11 @@ def _checked(root: Path, environment: str, text: str, wanted: ChainSpec) -> str:
 
 
 def _write(path: Path, text: str) -> Path:
-    staged = path.with_name(f".{path.name}.new")
-    write_durably(staged, text, mode_of(path, 0o644))
+    file = path.resolve()  # a link stays one: what it points at is the file
+    staged = file.with_name(f".{file.name}.new")
+    write_durably(staged, text, mode_of(file, 0o644))
     try:
-        rename_durably(staged, path)
+        rename_durably(staged, file)
     except RepositoryError:
         staged.unlink(missing_ok=True)
         raise

@@ -59,10 +59,11 @@ def _write(root: Path, text: str) -> Path:
     [
         (BLOCK, BLOCK.replace("   # theirs\n", "   # theirs\n    - rapportage\n    - etl\n")),
         (FLOW, FLOW.replace("applicatie]", "applicatie, rapportage, etl]")),
+        (FLOW.replace("applicatie]", "applicatie , ]"), FLOW.replace("applicatie]", "applicatie , rapportage, etl]")),
         (BLOCK.replace("\n", "\r\n"), None),
         (BLOCK[: BLOCK.index("\n\n# the end")], None),
     ],
-    ids=["block", "flow", "windows", "no-newline"],
+    ids=["block", "flow", "comma", "windows", "no-newline"],
 )
 def test_clients_are_added_and_nothing_else_changes(root: Path, text: str, expected: str | None) -> None:
     """Comments, order, quotes and line ends stay; both are added or none."""
@@ -76,6 +77,17 @@ def test_clients_are_added_and_nothing_else_changes(root: Path, text: str, expec
         added = [line for line in written.splitlines() if line.strip() in ("- rapportage", "- etl")]
         assert [line for line in written.splitlines() if line not in added] == text.splitlines()
         assert ("\r\n" in written) == ("\r\n" in text)
+
+
+def test_a_link_stays_a_link(root: Path) -> None:
+    """Environments that share a spec go on sharing it."""
+    shared = root / "shared.yml"
+    shared.write_text(BLOCK)
+    (root / "config" / "chainsmith_acc.yml").symlink_to("../shared.yml")
+    add_clients(root, "acc", ["etl"])
+    assert (root / "config" / "chainsmith_acc.yml").is_symlink()
+    assert "- etl" in shared.read_text()
+    assert sorted(path.name for path in root.iterdir()) == ["config", "environments", "shared.yml"]
 
 
 @pytest.mark.parametrize("text", [BLOCK, FLOW], ids=["block", "flow"])

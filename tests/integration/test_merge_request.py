@@ -114,6 +114,22 @@ def test_a_change_is_a_branch_of_the_base_branch_with_this_file_alone(team: Team
     assert git(team.ours, "branch", "--show-current") == "elsewhere\n"
 
 
+def test_a_mode_stays_and_a_link_is_left_to_people(team: Team) -> None:
+    """What a link points at may be shared with other environments, which this change does not name."""
+    git(team.ours, "update-index", "--chmod=+x", NAME)
+    git(team.ours, "commit", "--quiet", "-m", "Executable")
+    (team.ours / NAME).chmod(0o755)
+    git(team.ours, "push", "--quiet", "origin", "dev")
+    team.config("add-client", "etl")
+    assert git(team.remote, "ls-tree", BRANCH, "--", NAME).startswith("100755 ")
+    git(team.ours, "mv", NAME, "shared.yml")
+    (team.ours / NAME).symlink_to("../shared.yml")
+    git(team.ours, "add", NAME)
+    git(team.ours, "commit", "--quiet", "-m", "One for all")
+    git(team.ours, "push", "--quiet", "origin", "dev")
+    assert "is a symbolic link to ../shared.yml" in team.config("add-client", "batch", expect=2).stderr
+
+
 def test_a_merged_change_reaches_every_clone_by_a_pull(team: Team) -> None:
     """And the same command then says that it is there."""
     team.config("add-server", "db2.example.com", "10.0.0.2")
