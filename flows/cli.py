@@ -160,6 +160,7 @@ def demo(
     state: Annotated[Path, Parameter(help="Directory of the demo.")] = Path(".demo"),
 ) -> int:
     """Build a real fleet here and refresh its chain while applications log in."""
+    _refuse_mixed(strategy, until, control=control)
     home = state.resolve() / "prefect"
     if not stop:
         terminal.make_folder(home)
@@ -172,6 +173,14 @@ def demo(
         return 0
     with terminal.progress():
         return run_demo(state, strategy=strategy, control=control, until=until, keep=keep, on_machines=hosts)
+
+
+def _refuse_mixed(strategy: Strategy, until: Phase, *, control: bool) -> None:
+    """Options of the demo that say nothing together."""
+    if until is not Phase.RETIRED and (control or strategy is not Strategy.MINIMAL_IMPACT):
+        raise InputError("--until", "names a phase, and only minimal-impact goes through phases", "leave it out")
+    if control and strategy is Strategy.ADD_CLIENTS:
+        raise InputError("--control", "shows what one step costs, and add-clients replaces nothing", "leave it out")
 
 
 def _is_scan() -> bool:

@@ -84,6 +84,8 @@ WRONG: Mapping[str, tuple[tuple[tuple[str, ...], str], ...]] = {
         (("--until", "nonsense"), "nonsense"),
         (("--strategy", "nonsense"), "nonsense"),
         (("--state", "/proc/demo"), "can't be made"),
+        (("--strategy", "downtime", "--until", "overlap"), "only minimal-impact goes through phases"),
+        (("--control", "--strategy", "add-clients"), "add-clients replaces nothing"),
     ),
     "generate": (
         (("ENV", "more"), "more"),
