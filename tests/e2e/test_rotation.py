@@ -16,6 +16,8 @@ from tasks.repository.certs_yaml import read_certs
 from tests.plugins.desk import WAITING, Desk
 from tests.run_pages import last_page
 
+NEW = "rapportage"
+
 
 @pytest.mark.timeout(1200)
 def test_a_rotation_loses_no_login_and_keeps_its_gates_shut_until_there_is_evidence(
@@ -69,6 +71,7 @@ def test_a_rotation_loses_no_login_and_keeps_its_gates_shut_until_there_is_evide
     assert "can't be walked back any further" in desk.run("rollback", ENVIRONMENT, "--yes", expect=2).stderr
     assert lab.repository.certs.read_text() == certs, "there are no keys for the previous leaves any more"
     desk.run("verify", ENVIRONMENT)
+    _gains_a_client(desk)
 
     lab.finish(application)
     lab.finish(watcher)
@@ -97,6 +100,16 @@ def _shows_what_waits(desk: Desk) -> None:
     assert f"rechain approve {ENVIRONMENT} external-trust --client {EXTERNAL}" in page.text(f"report-{ENVIRONMENT}")
     assert f"{ENVIRONMENT}: verify overlap" in page.tasks
     assert any(name.startswith(f"{ENVIRONMENT}: distribute overlap to ") for name in page.tasks)
+
+
+def _gains_a_client(desk: Desk) -> None:
+    """Its leaf is of the generation that is in use: the other one's keys are gone."""
+    with desk.lab.primary.server.connect() as session:
+        session.execute(f'create role "{NEW}" login'.encode())
+    desk.run("config", "add-client", ENVIRONMENT, NEW)
+    assert desk.refresh("--strategy", "add-clients")["canary"]["failed"] == 0
+    logins = [one for one in desk.json("verify", ENVIRONMENT)["logins"] if one["client"] == NEW]
+    assert [one["verdict"] for one in logins] == ["logged_in"] * len(desk.lab.endpoints)
 
 
 def _gates(report: dict[str, Any]) -> set[tuple[str, str]]:
