@@ -35,6 +35,10 @@ def distribute(
     def tell(event: HostEvent) -> None:
         progress.info("%s: %s", phase, event)
 
+    def tell_ledger(left: RollOutResult) -> None:
+        progress.warning("%s: cut short; %s", phase, left.ledger())
+        show_hosts(ref, phase, left)
+
     settings = read_settings(ref.root)
     by_hand = command_line(ref.root, ref.environment, hosts, phase.value, claim=claim, batch=settings.batch)
     progress.info("%s, by hand: %s", phase, by_hand)
@@ -47,6 +51,7 @@ def distribute(
         batch=settings.batch,
         timeout_s=settings.roll_out_s,
         on_event=tell,
+        on_cut=tell_ledger,
         settings_playbook=settings.playbook,
         start=start,
     )

@@ -130,6 +130,7 @@ def _progress(ref: EnvironmentRef, far: Progress) -> Sheet:
 _TOLD = {
     HostOutcome.UNCHANGED: "nothing to do",
     HostOutcome.NOT_REACHED: "not reached",
+    HostOutcome.UNKNOWN: "unknown: work had begun when the run was cut short",
     HostOutcome.REFUSED_CLAIM: "refused: it has seen a newer run",
 }
 

@@ -45,10 +45,12 @@ class Hearing:
             self._said[event["host"]] = _message(event)
 
     def results(self, why_unfinished: str) -> tuple[HostResult, ...]:
-        """What became of each host; one that was started and never finished failed for the reason given."""
+        """What became of each host; of one that was started and never finished nobody knows, for the reason given."""
         for host in self._hosts:
             if host in self._started and host not in self._results:
-                self._finish(HostResult(host, Outcome.FAILED, message=self._said.get(host) or why_unfinished))
+                said = self._said.get(host)
+                outcome = Outcome.FAILED if said else Outcome.UNKNOWN
+                self._finish(HostResult(host, outcome, message=said or why_unfinished))
         return tuple(self._results.get(host) or HostResult(host, Outcome.NOT_REACHED) for host in self._hosts)
 
     def _start(self, host: str) -> None:

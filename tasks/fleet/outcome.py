@@ -13,8 +13,9 @@ from rechain.errors import RollOutFailed
 class Outcome(StrEnum):
     """What became of one host.
 
-    `refused_claim`: the host has seen a newer run, nothing was touched. `not_reached`: a host before it failed, or
-    Ansible did not start.
+    `refused_claim`: the host has seen a newer run, nothing was touched. `unknown`: work on it had begun when the run
+    was cut short, and may go on for as long as one module runs. `not_reached`: a host before it failed, or Ansible
+    did not start.
     """
 
     INSTALLED = "installed"
@@ -22,6 +23,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
     UNREACHABLE = "unreachable"
     REFUSED_CLAIM = "refused_claim"
+    UNKNOWN = "unknown"
     NOT_REACHED = "not_reached"
 
 
@@ -91,14 +93,29 @@ class RollOutResult:
         """Whether every host has what it should have."""
         return not self.error and all(result.is_done for result in self.hosts)
 
+    def ledger(self) -> str:
+        """Which hosts are done, which not, and of which nobody knows, in a line."""
+        told = (
+            (word, [each.host for each in self.hosts if _WORDS.get(each.outcome, "failed") == word])
+            for word in ("done", "failed", "unknown", "not started")
+        )
+        return "; ".join(f"{word}: {', '.join(hosts)}" for word, hosts in told if hosts)
+
     def with_outcome(self, *outcomes: Outcome) -> tuple[HostResult, ...]:
         """The hosts with one of these outcomes."""
         return tuple(result for result in self.hosts if result.outcome in outcomes)
 
 
+_WORDS = {
+    **dict.fromkeys(DONE, "done"),
+    Outcome.UNKNOWN: "unknown",
+    Outcome.NOT_REACHED: "not started",
+    Outcome.REFUSED_CLAIM: "not started",
+}
 _FIXES = {
     Outcome.FAILED: "correct the cause on the host and run the same command again",
     Outcome.UNREACHABLE: "make the host reachable for Ansible and run the same command again",
+    Outcome.UNKNOWN: "run the same command again: it looks at the host before it acts",
     Outcome.REFUSED_CLAIM: "somebody else moves this environment: look at `rechain status`",
 }
 

@@ -10,7 +10,8 @@ import json
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from tasks.fleet.hearing import Hearing
@@ -21,6 +22,7 @@ from tasks.repository.settings import Playbook
 
 __all__ = ["HostEvent", "HostResult", "Outcome", "RollOutResult", "command_line", "raise_for", "roll_out"]
 
+_CUT = "the run was cut short; work on the host may go on for a while"
 PLAYBOOK = Path(__file__).resolve().parent.parent / "playbooks" / "install.yml"
 
 
@@ -34,6 +36,7 @@ def roll_out(
     batch: int = 1,
     timeout_s: float,
     on_event: Callable[[HostEvent], None] | None = None,
+    on_cut: Callable[[RollOutResult], None] | None = None,
     settings_playbook: Playbook | None = None,
     start: bool = False,
 ) -> RollOutResult:
@@ -53,6 +56,7 @@ def roll_out(
         batch: Hosts at a time.
         timeout_s: Seconds for all of it.
         on_event: Hears the progress, in the caller's thread.
+        on_cut: Hears what is known of each host when an exception, such as Ctrl-C, ends the run in the middle.
         settings_playbook: The users' own playbook, to be run instead of ours.
         start: Whether services that do not run are started.
 
@@ -62,15 +66,15 @@ def roll_out(
     Raises:
         RepositoryError: There is no such environment, or Ansible is not installed.
     """
-    tell = on_event or (lambda _event: None)
+    ears = _Ears(on_event or (lambda _event: None), on_cut or (lambda _result: None))
     if not hosts:
         return RollOutResult(())
     play = Play(root.absolute(), PLAYBOOK, inventory_path(root, environment).absolute(), parallel=batch)
     if settings_playbook is not None:
         theirs = root.absolute() / settings_playbook.path
-        return _theirs(replace(play, playbook=theirs, tags=settings_playbook.tags), hosts, timeout_s, tell)
+        return _theirs(replace(play, playbook=theirs, tags=settings_playbook.tags), hosts, timeout_s, ears)
     variables = {**_variables(environment, hosts, claim, phase, batch), "rechain_start": start}
-    return _run(replace(play, extra_vars=variables), hosts, timeout_s, tell, is_ours=True)
+    return _run(replace(play, extra_vars=variables), hosts, timeout_s, ears, is_ours=True)
 
 
 def command_line(
@@ -119,25 +123,42 @@ def _variables(environment: str, hosts: Sequence[str], claim: int, phase: str, b
     }
 
 
-def _theirs(play: Play, hosts: Sequence[str], timeout_s: float, tell: Callable[[HostEvent], None]) -> RollOutResult:
+@dataclass(frozen=True, slots=True)
+class _Ears:
+    """Who hears the progress, and what is known when a run is cut short."""
+
+    event: Callable[[HostEvent], None]
+    cut: Callable[[RollOutResult], None]
+
+
+def _theirs(play: Play, hosts: Sequence[str], timeout_s: float, ears: _Ears) -> RollOutResult:
     """Run the users' playbook once a batch: its own `serial` and order are not ours to rely on."""
     deadline = time.monotonic() + timeout_s
     done: tuple[HostResult, ...] = ()
     for start in range(0, len(hosts), play.parallel):
         limit = tuple(hosts[start : start + play.parallel])
-        result = _run(replace(play, limit=limit), limit, max(1.0, deadline - time.monotonic()), tell, is_ours=False)
+        rest = tuple(HostResult(host, Outcome.NOT_REACHED) for host in hosts[start + play.parallel :])
+        whole = replace(ears, cut=partial(_cut_in_batch, ears, done, rest))
+        result = _run(replace(play, limit=limit), limit, max(1.0, deadline - time.monotonic()), whole, is_ours=False)
         done += result.hosts
         if not result.is_done:
-            rest = (HostResult(host, Outcome.NOT_REACHED) for host in hosts[start + play.parallel :])
             return RollOutResult((*done, *rest), result.error)
     return RollOutResult(done)
 
 
-def _run(
-    play: Play, hosts: Sequence[str], timeout_s: float, tell: Callable[[HostEvent], None], *, is_ours: bool
-) -> RollOutResult:
-    hearing = Hearing(hosts, tell, is_ours=is_ours)
-    ended = run_play(play, timeout_s=timeout_s, on_event=hearing.hear)
+def _cut_in_batch(
+    ears: _Ears, before: tuple[HostResult, ...], after: tuple[HostResult, ...], batch: RollOutResult
+) -> None:
+    ears.cut(RollOutResult((*before, *batch.hosts, *after), batch.error))
+
+
+def _run(play: Play, hosts: Sequence[str], timeout_s: float, ears: _Ears, *, is_ours: bool) -> RollOutResult:
+    hearing = Hearing(hosts, ears.event, is_ours=is_ours)
+    try:
+        ended = run_play(play, timeout_s=timeout_s, on_event=hearing.hear)
+    except BaseException:
+        ears.cut(RollOutResult(hearing.results(_CUT), _CUT))
+        raise
     why = _why(ended, timeout_s)
     results = hearing.results(why)
     return RollOutResult(results, why if not _is_explained(results) else "")
