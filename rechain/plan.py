@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from rechain.certificate import Certificate
 from rechain.certs import Certs, ForeignCAs, Rotating, compose, foreign_issuers
@@ -23,9 +24,8 @@ _REASONS = {
 }
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
-    """A file on a host."""
+class Place(NamedTuple):
+    """A file on a host. A large fleet has tens of thousands, which are compared and looked up all the time."""
 
     host: str
     path: str
@@ -92,8 +92,8 @@ class Planned:
 
 def plan(fleet: Fleet, rotating: Rotating, start: Phase, target: Phase, notes: Iterable[str] = ()) -> RotationPlan:
     """Plan a rotation from one resting point to another, in either direction."""
-    stations = (start, *path(start, target))
-    steps = [_step(fleet, rotating, before, after) for before, after in pairwise(stations)]
+    stations = [(phase, intended_files(fleet, compose(rotating, phase))) for phase in (start, *path(start, target))]
+    steps = [_step(fleet, phase, changes(before, after)) for (_, before), (phase, after) in pairwise(stations)]
     return RotationPlan(
         environment=fleet.environment,
         strategy=Strategy.MINIMAL_IMPACT,
@@ -119,31 +119,49 @@ def changes(observed: Mapping[Place, Fingerprints], intended: Mapping[Place, Fin
 
 def intended_files(fleet: Fleet, certs: Certs) -> dict[Place, Fingerprints]:
     """What every certificate file of the fleet holds when certs.yml is rolled out; who has no leaf has no files yet."""
-    return {place: fingerprints for host in fleet.hosts for place, fingerprints in _files(host, certs)}
+    held = _Held.of(certs)
+    return {place: fingerprints for host in fleet.hosts for place, fingerprints in _files(host, held)}
 
 
-def _files(host: Host, certs: Certs) -> Iterable[tuple[Place, Fingerprints]]:
-    for service in host.services if host.server_name in certs.servers else ():
-        chain = certs.servers[host.server_name]
-        yield Place(host.name, f"{service.cert_dir}/{service.cert}"), _fingerprints((chain.leaf, *chain.intermediates))
-        yield Place(host.name, f"{service.cert_dir}/{service.ca}"), _fingerprints(certs.client_chain.certificates)
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What files hold, told once for all hosts: a client may be on hundreds of them."""
+
+    servers: Mapping[str, Fingerprints]
+    clients: Mapping[str, Fingerprints]
+    server_chain: Fingerprints
+    client_chain: Fingerprints
+    crls: Fingerprints
+
+    @classmethod
+    def of(cls, certs: Certs) -> _Held:
+        return cls(
+            servers={name: _fingerprints((one.leaf, *one.intermediates)) for name, one in certs.servers.items()},
+            clients={name: _fingerprints((one.leaf, *one.intermediates)) for name, one in certs.clients.items()},
+            server_chain=_fingerprints(certs.server_chain.certificates),
+            client_chain=_fingerprints(certs.client_chain.certificates),
+            crls=tuple(crl.fingerprint for crl in certs.crls),
+        )
+
+
+def _files(host: Host, held: _Held) -> Iterable[tuple[Place, Fingerprints]]:
+    for service in host.services if host.server_name in held.servers else ():
+        yield Place(host.name, f"{service.cert_dir}/{service.cert}"), held.servers[host.server_name]
+        yield Place(host.name, f"{service.cert_dir}/{service.ca}"), held.client_chain
         if service.crl:
-            yield Place(host.name, f"{service.cert_dir}/{service.crl}"), tuple(crl.fingerprint for crl in certs.crls)
+            yield Place(host.name, f"{service.cert_dir}/{service.crl}"), held.crls
     for client in host.clients:
-        if client.name not in certs.clients:
-            continue
-        chain = certs.clients[client.name]
-        yield Place(host.name, f"{client.cert_dir}/{client.cert}"), _fingerprints((chain.leaf, *chain.intermediates))
-        yield Place(host.name, f"{client.cert_dir}/{client.ca}"), _fingerprints(certs.server_chain.certificates)
+        if client.name in held.clients:
+            yield Place(host.name, f"{client.cert_dir}/{client.cert}"), held.clients[client.name]
+            yield Place(host.name, f"{client.cert_dir}/{client.ca}"), held.server_chain
 
 
 def _fingerprints(certificates: Iterable[Certificate]) -> Fingerprints:
     return tuple(certificate.fingerprint for certificate in certificates)
 
 
-def _step(fleet: Fleet, rotating: Rotating, before: Phase, after: Phase) -> Step:
-    changed = changes(intended_files(fleet, compose(rotating, before)), intended_files(fleet, compose(rotating, after)))
-    return Step(after, _REASONS[after], changed, tuple(reloads(fleet, changed)))
+def _step(fleet: Fleet, phase: Phase, changed: tuple[FileChange, ...]) -> Step:
+    return Step(phase, _REASONS[phase], changed, tuple(reloads(fleet, changed)))
 
 
 def reloads(fleet: Fleet, changed: Iterable[FileChange]) -> Iterable[str]:
