@@ -16,7 +16,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from flows import configuring, connecting, delivering, outside, revoking, rotating, terminal
+from flows import configuring, connecting, delivering, draining, outside, revoking, rotating, terminal
 from flows.options import HERE, Formatted, Repo
 from flows.terminal import Format, ScanFormat
 from rechain.errors import InputError, RechainError
@@ -36,6 +36,7 @@ app.command(rotating.approve)
 app.command(configuring.config)
 app.command(delivering.deliver)
 app.command(revoking.revoke)
+app.command(draining.drain)
 app.command(revoking.refresh_crls)
 app.command(outside.csr)
 app.command(outside.import_certificates, name="import")

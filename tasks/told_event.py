@@ -16,6 +16,7 @@ FLOWS = (
     "verify-connections",
     "revoke-certificate",
     "refresh-crls",
+    "drain-sessions",
 )
 """Names of rechain's flows: automations look at no others on a server that is shared."""
 

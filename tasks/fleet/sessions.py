@@ -16,7 +16,8 @@ from tasks.fleet.libpq import APPLICATION_NAME
 _MAY_READ = "SELECT pg_has_role('pg_read_all_stats', 'USAGE')"
 _SESSIONS = """
     SELECT activity.usename, activity.application_name, coalesce(host(activity.client_addr), ''), ssl.client_serial,
-           coalesce(ssl.issuer_dn, ''), coalesce(ssl.client_dn, ''), activity.backend_start
+           coalesce(ssl.issuer_dn, ''), coalesce(ssl.client_dn, ''), activity.backend_start, activity.pid,
+           activity.state = 'idle'
     FROM pg_catalog.pg_stat_ssl AS ssl JOIN pg_catalog.pg_stat_activity AS activity USING (pid)
     WHERE ssl.client_serial IS NOT NULL AND activity.application_name <> %s
     ORDER BY activity.backend_start, pid
@@ -36,6 +37,8 @@ class Session:
         issuer_dn: Issuer, as PostgreSQL writes it, cut to 63 bytes.
         client_dn: Subject, as PostgreSQL writes it, cut to 63 bytes.
         backend_start: When it began, aware UTC.
+        pid: Process of the backend.
+        is_idle: Whether it waits for its client, outside of a transaction.
     """
 
     endpoint: Endpoint
@@ -46,6 +49,8 @@ class Session:
     issuer_dn: str
     client_dn: str
     backend_start: datetime
+    pid: int
+    is_idle: bool
 
 
 def sessions(endpoint: Endpoint, access: Access) -> tuple[Session, ...] | Unreadable:
@@ -74,8 +79,8 @@ def _read(endpoint: Endpoint, access: Access, connection: Connection) -> tuple[S
 
 
 def _session(endpoint: Endpoint, row: tuple[object, ...]) -> Session:
-    user, application, address, serial, issuer, client, start = row
-    if not isinstance(serial, Decimal) or not isinstance(start, datetime):
+    user, application, address, serial, issuer, client, start, pid, is_idle = row
+    if not isinstance(serial, Decimal) or not isinstance(start, datetime) or not isinstance(pid, int):
         raise psycopg.DataError("pg_stat_ssl has columns of other types than expected")
     return Session(
         endpoint,
@@ -86,4 +91,6 @@ def _session(endpoint: Endpoint, row: tuple[object, ...]) -> Session:
         str(issuer),
         str(client),
         start.astimezone(UTC),
+        pid,
+        bool(is_idle),
     )

@@ -29,6 +29,7 @@ CALLS: Mapping[str, tuple[str, ...]] = {
     "csr": ("ENV",),
     "deliver": ("ENV", "applicatie"),
     "demo": (),
+    "drain": ("ENV", "--yes"),
     "generate": ("ENV",),
     "import": ("ENV", "FILE"),
     "lint": ("FILE",),
@@ -44,7 +45,12 @@ CALLS: Mapping[str, tuple[str, ...]] = {
 }
 """Each command as it is meant to be called; ENV is an environment."""
 _RUNS_WITHOUT = {"demo", "refresh-crls", "scan", "setup-prefect"}
-_FLOWS = {"refresh", "revoke", "rollback"}  # they refuse an environment in their flow, as `generate` does without one
+_FLOWS = {
+    "drain",
+    "refresh",
+    "revoke",
+    "rollback",
+}  # they refuse an environment in their flow, as `generate` does without one
 WRONG: Mapping[str, tuple[tuple[tuple[str, ...], str], ...]] = {
     "approve": (
         (("ENV", "nonsense", *_REASON), "nonsense"),
@@ -86,6 +92,11 @@ WRONG: Mapping[str, tuple[tuple[tuple[str, ...], str], ...]] = {
         (("--state", "/proc/demo"), "can't be made"),
         (("--strategy", "downtime", "--until", "overlap"), "only minimal-impact goes through phases"),
         (("--control", "--strategy", "add-clients"), "add-clients replaces nothing"),
+    ),
+    "drain": (
+        (("ENV",), "no terminal"),
+        (("ENV", "--batch", "0"), "batch"),
+        (("ENV", "--pause", "-1"), "pause"),
     ),
     "generate": (
         (("ENV", "more"), "more"),

@@ -19,6 +19,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Crashed, Failed
 
 from flows.add_clients import add_client_certificates
+from flows.drain import drain_sessions
 from flows.refresh import refresh_with_minimal_impact
 from flows.refresh_crls import refresh_crls
 from flows.replace import replace_with_downtime
@@ -46,6 +47,7 @@ FLOWS: list[Flow[Any, Any]] = [
     revoke_certificate,
     refresh_crls,
     verify_connections,
+    drain_sessions,
 ]
 
 

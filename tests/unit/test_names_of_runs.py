@@ -11,6 +11,7 @@ import pytest
 from prefect import Flow, Task
 
 from flows.add_clients import add_client_certificates
+from flows.drain import drain_sessions
 from flows.refresh import refresh_with_minimal_impact
 from flows.replace import replace_with_downtime
 from flows.revoke import revoke_certificate
@@ -72,6 +73,7 @@ def test_a_list_is_cut_where_that_is_shorter(count: int, told: str) -> None:
         roll_back,
         revoke_certificate,
         verify_connections,
+        drain_sessions,
     ],
     ids=lambda flow: flow.name,
 )
