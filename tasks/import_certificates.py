@@ -9,23 +9,25 @@ from pathlib import Path
 from rechain.addition import first_end
 from rechain.assembly import Answered, assemble, own_key_types, refused_paths
 from rechain.certificate import Certificate
-from rechain.errors import InputError, RechainError, RepositoryError, TransitionRefused
+from rechain.errors import ClaimRefused, InputError, RechainError, RepositoryError, TransitionRefused
 from rechain.generation import Generation, Side
 from rechain.issue import Issued
 from rechain.returned import Found, Returned, judge, refuse, same_serials
 from rechain.returned_file import read_returned
 from rechain.rotation import Rotation
 from rechain.signing_request import Requests, Wanted, names_of
-from rechain.spec import ChainSpec, digest
+from rechain.spec import ChainSpec
 from tasks.access import leaf_keys
 from tasks.first import refused_first
 from tasks.fleet.inventory import read_fleet
 from tasks.fleet.openssl import OpensslJudge
 from tasks.keys import generate_keys
 from tasks.next_generation import keep_current, record_next, write_next
+from tasks.repository.catch_up import bring_up_to_date
+from tasks.repository.claim import share
 from tasks.repository.deployment import check_repository, write_first_certs
-from tasks.repository.generation_yaml import outside_sides, spec_digest
-from tasks.repository.generations import has_ca_keys, known_generations, read_ca_keys, read_generation
+from tasks.repository.generation_yaml import outside_sides
+from tasks.repository.generations import has_ca_keys, is_of_spec, known_generations, read_ca_keys, read_generation
 from tasks.repository.intent import settle
 from tasks.repository.lock import issuing
 from tasks.repository.requests import read_request_keys, read_requests, remove_requests
@@ -68,6 +70,7 @@ def import_certificates(ref: EnvironmentRef, files: Sequence[Path]) -> Imported:
         ImportRefused: Names everything that is wrong with the certificates.
     """
     with issuing(ref.root, ref.environment):
+        bring_up_to_date(ref.root, ref.environment)
         settle(ref.root, ref.environment)
         requests, rotation = read_requests(ref.root, ref.environment), read_rotation(ref.root, ref.environment)
         if requests is None:
@@ -79,6 +82,7 @@ def import_certificates(ref: EnvironmentRef, files: Sequence[Path]) -> Imported:
             _refuse_rotating(ref, rotation)
             number = _import(ref, rotation, requests, files)
         _remove_answered(ref, number)
+        _share(ref, number)
         return _told(ref, number, is_first=number == rotation.current or rotation.current is None)
 
 
@@ -91,6 +95,18 @@ def _remove_answered(ref: EnvironmentRef, number: int) -> None:
             _where(ref),
             f"generation {number} is issued, but the requests that it answers could not be removed: {error}",
             "see that the folder can be written, then run the same again",
+        ) from None
+
+
+def _share(ref: EnvironmentRef, number: int) -> None:
+    """Nobody can issue it again: other clones must know of it before one of them moves this environment."""
+    try:
+        share(ref.root, ref.environment, f"{ref.environment}: import generation {number}", now=now())
+    except (ClaimRefused, RepositoryError) as error:
+        raise RechainError(
+            error.where,
+            f"generation {number} is issued here, but not shared: {error.what}",
+            f"{error.fix}; then `rechain refresh {ref.environment}` shares it before it moves anything",
         ) from None
 
 
@@ -137,14 +153,14 @@ def _import(ref: EnvironmentRef, rotation: Rotation, requests: Requests, files: 
     if requests.carries:
         _refuse_gained(ref, spec, requests)
     if rotation.current is None:
-        write_next(ref, _issue(ref, rotation, spec, requests, returned), digest(spec), outside)
+        write_next(ref, _issue(ref, rotation, spec, requests, returned), spec, outside)
         write_first_certs(ref.root, ref.environment, number)
         return number
     refuse(tuple(same_serials(returned, observe(ref, spec.clients).current)), _where(ref))
     if not _is_written(ref, number, spec, returned):
         issued = _issue(ref, rotation, spec, requests, returned)  # its paths are judged here: before anything is kept
         keep_current(ref, rotation)
-        write_next(ref, issued, digest(spec), outside)
+        write_next(ref, issued, spec, outside)
     keep_current(ref, rotation)
     record_next(ref, number)
     return number
@@ -191,8 +207,9 @@ def _outside(ref: EnvironmentRef, rotation: Rotation, requests: Requests) -> tup
 
 def _is_written(ref: EnvironmentRef, number: int, spec: ChainSpec, returned: Mapping[Wanted, Returned]) -> bool:
     """Whether a run that died before it recorded the generation has written it of the same certificates."""
-    is_of_spec = spec_digest(ref.root, ref.environment, number) == digest(spec)
-    if number not in known_generations(ref.root, ref.environment) or not is_of_spec:
+    if number not in known_generations(ref.root, ref.environment):
+        return False
+    if not is_of_spec(ref.root, ref.environment, number, spec):
         return False
     generation = read_generation(ref.root, ref.environment, number)
     return all(one.certificate in _candidates(generation, wanted) for wanted, one in returned.items())

@@ -15,6 +15,7 @@ from rechain.signing_request import Requests, Wanted, all_wanted, make_requests,
 from rechain.spec import ChainSpec, digest
 from tasks.fleet.inventory import read_fleet
 from tasks.keys import generate_keys
+from tasks.repository.catch_up import bring_up_to_date
 from tasks.repository.deployment import check_repository
 from tasks.repository.files import rename_durably
 from tasks.repository.generations import read_generation
@@ -76,6 +77,7 @@ def request_certificates(ref: EnvironmentRef, asked: Asked, archive: Path | None
         InputError: The repository is not fit, other requests wait, or the archive can't be written.
     """
     with issuing(ref.root, ref.environment):
+        bring_up_to_date(ref.root, ref.environment)
         settle(ref.root, ref.environment)
         spec = read_spec(ref.root, ref.environment)
         wanted = _wanted(ref, spec, asked)

@@ -7,7 +7,8 @@ from tasks.deploy import forget_retired_keys
 from tasks.distribute import distribute
 from tasks.reconnect import hosts_in_order
 from tasks.reopen import close_reopened
-from tasks.repository.claim import bring_up_to_date, refuse_rivals
+from tasks.repository.catch_up import bring_up_to_date
+from tasks.repository.claim import refuse_rivals
 from tasks.repository.deployment import check_repository
 from tasks.repository.intent import settle
 from tasks.repository.settings import read_settings

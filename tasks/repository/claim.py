@@ -23,10 +23,7 @@ from tasks.repository.owner import is_known_dead, this_owner
 from tasks.repository.rotation_branch import (
     commit_files,
     fetch,
-    files_of,
-    known_to,
     remote_rotations,
-    take_files,
 )
 from tasks.repository.rotation_yaml import iso, read_rotation, store_rotation
 from tasks.repository.settings import read_settings
@@ -66,7 +63,7 @@ def take_claim(
     """
     me = owner or this_owner()
     with locked(root, environment):
-        clone = _shared(root)
+        clone = shared_clone(root)
         found = _rotations(root, environment, clone)
         _refuse_rivals(environment, found, me, now, take_over=take_over)
         stored = read_rotation(root, environment)
@@ -86,7 +83,7 @@ def refuse_rivals(root: Path, environment: str, *, take_over: bool, now: datetim
     Raises:
         ClaimRefused: Somebody else moves this environment.
     """
-    clone = _shared(root)
+    clone = shared_clone(root)
     found = [read_rotation(root, environment), *(remote_rotations(clone, environment).values() if clone else ())]
     _refuse_rivals(environment, found, this_owner(), now, take_over=take_over)
 
@@ -101,7 +98,7 @@ def refresh_claim(root: Path, environment: str, claim: Claim, *, now: datetime) 
     with locked(root, environment):
         stored = read_rotation(root, environment)
         refuse_lost(stored, claim)
-        fresh, clone = replace(claim, expires_at=now + LIFETIME), _shared(root)
+        fresh, clone = replace(claim, expires_at=now + LIFETIME), shared_clone(root)
         if clone:
             fetch(clone, environment)  # so that a claim of somebody else is found even when nothing is to be pushed
         _publish(root, environment, replace(stored, claim=fresh), _title("keep", claim), clone)
@@ -141,7 +138,7 @@ def release_claim(root: Path, environment: str, claim: Claim) -> str | None:
         if stored.claim is None or stored.claim.number != claim.number:
             return None
         store_rotation(root, environment, replace(stored, claim=None))
-        clone = _shared(root)
+        clone = shared_clone(root)
         try:
             if clone:
                 commit_files(clone, environment, _title("release", claim))
@@ -165,45 +162,26 @@ def commit_phase(root: Path, environment: str, message: str) -> Committed | None
         return commit_files(clone, environment, message) if clone else None
 
 
-def bring_up_to_date(root: Path, environment: str) -> str | None:
-    """Take over what another clone pushed, before anything is read: repositories are the shared state of workers.
+def share(root: Path, environment: str, message: str, *, now: datetime) -> None:
+    """Push what was made here before any move, where there is a remote: a claim of somebody else would outdate it.
 
-    Side effect: this environment's files in the working tree, rotation.yml last. Idempotent, safe to retry.
-
-    Returns:
-        What was done, for a person; None when nothing newer is there, or there is no remote.
+    Side effect: a pushed commit under a claim that is given back. Safe to retry.
 
     Raises:
-        RepositoryError: The remote can't be reached, or the files here hold changes that it does not know.
+        ClaimRefused: Somebody else moves this environment.
+        RepositoryError: The remote can't be reached.
     """
-    with locked(root, environment):
-        clone = _shared(root)
-        if clone is None:
-            return None
-        fetch(clone, environment)
-        rotations = remote_rotations(clone, environment)
-        newest = max(rotations, key=lambda branch: rotations[branch].last_claim, default=None)
-        stored = read_rotation(root, environment)
-        if newest is None or rotations[newest].last_claim <= stored.last_claim:
-            return None
-        _take(root, environment, clone, newest, stored)
-        return f"took the state of {environment} from branch {newest}"
+    if shared_clone(root) is None:
+        return
+    claim = take_claim(root, environment, direction=Direction.REFRESH, target=Phase.ISSUED, now=now)
+    try:
+        commit_phase(root, environment, message)
+    finally:
+        release_claim(root, environment, claim)
 
 
-def _take(root: Path, environment: str, clone: Clone, branch: str, stored: Rotation) -> None:
-    state, *certs = files_of(root, environment)
-    # What rechain issued here without an accepted claim was never deployed and may go; certs files may be deployed.
-    unknown = [] if stored.target is None else [path for path in state.rglob("*") if path.is_file()]
-    if stored.intent is not None or not known_to(clone, branch, [*certs, *unknown]):
-        raise RepositoryError(
-            str(state),
-            f"this clone and branch {branch} have both moved on",
-            "keep the one that the hosts have, by hand",
-        )
-    take_files(clone, branch, [*certs, state])
-
-
-def _shared(root: Path) -> Clone | None:
+def shared_clone(root: Path) -> Clone | None:
+    """The clone, where it has a remote that others push to."""
     clone = open_clone(root, read_settings(root))
     return clone if clone and clone.remote else None
 

@@ -115,14 +115,28 @@ def known_to(clone: Clone, branch: str, paths: Iterable[Path]) -> bool:
     return all(git(clone.root, "hash-object", str(path)).stdout.strip() in known for path in paths if path.exists())
 
 
-def take_files(clone: Clone, branch: str, paths: Iterable[Path]) -> None:
-    """Put a remote branch's version of files and folders into the working tree; what it lacks is removed."""
+def branch_has(clone: Clone, branch: str, path: Path) -> bool:
+    """Whether a remote branch has a file or folder now."""
+    return revision(clone.root, f"{remote_ref(clone, branch)}:{path.relative_to(clone.root)}") is not None
+
+
+def take_files(clone: Clone, branch: str, paths: Iterable[Path], *, but: Path | None = None) -> None:
+    """Put a remote branch's version of files and folders into the working tree; what it lacks is removed.
+
+    Args:
+        clone: The clone.
+        branch: The branch.
+        paths: What to take.
+        but: A folder that stays as it is here.
+    """
     source = remote_ref(clone, branch)
+    left_out = [f":(exclude){but.relative_to(clone.root)}"] if but else []
     for path in paths:
         name = str(path.relative_to(clone.root))
-        if revision(clone.root, f"{source}:{name}") is not None:
-            git(clone.root, "add", "--force", "--all", "--", name, may_fail=True)  # known, so that leftovers go too
-            git(clone.root, "restore", f"--source={source}", "--staged", "--worktree", "--", name)
+        if branch_has(clone, branch, path):
+            # known, so that leftovers go too
+            git(clone.root, "add", "--force", "--all", "--", name, *left_out, may_fail=True)
+            git(clone.root, "restore", f"--source={source}", "--staged", "--worktree", "--", name, *left_out)
 
 
 def files_of(root: Path, environment: str) -> tuple[Path, ...]:
@@ -152,7 +166,7 @@ def _add(root: Path, environment: str, index: Mapping[str, str], *, may_fail: bo
 
 def _refuse_plain_vaults(root: Path, environment: str) -> None:
     _, vault = certs_paths(root, environment)
-    for path in (vault, *state_folder(root, environment).glob("generation-*/*.vault.yml")):
+    for path in (vault, *state_folder(root, environment).glob("*/*.vault.yml")):
         if path.exists():
             require_encrypted(path.read_text(encoding="utf-8"), str(path))
 

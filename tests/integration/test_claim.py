@@ -17,15 +17,16 @@ import pytest
 from rechain.errors import ClaimRefused, RepositoryError
 from rechain.phase import Phase
 from rechain.rotation import Claim, Direction, Rotation
+from tasks.repository.catch_up import bring_up_to_date
 from tasks.repository.claim import (
     LIFETIME,
-    bring_up_to_date,
     commit_phase,
     refresh_claim,
     release_claim,
     require_claim,
     take_claim,
 )
+from tasks.repository.generation_yaml import generation_text
 from tasks.repository.generations import snapshot
 from tasks.repository.intent import deploy_files
 from tasks.repository.owner import is_known_dead, this_owner
@@ -153,6 +154,7 @@ def test_a_clone_that_is_behind_takes_what_others_did(shared: Shared) -> None:
     (shared.ours / "rechain" / "acc" / "generation-2" / "certs.yml").write_text("ours's\n")
     (shared.theirs / "rechain" / "acc" / "generation-2").mkdir()
     (shared.theirs / "rechain" / "acc" / "generation-2" / "certs.vault.yml").write_text(sealed("theirs's"))
+    (shared.theirs / "rechain" / "acc" / "generation-2" / "generation.yml").write_text(generation_text("x"))
     release_claim(shared.ours, "acc", _take(shared.ours, OURS))
     assert bring_up_to_date(shared.theirs, "acc")
     assert tree(shared.theirs / "rechain") == tree(shared.ours / "rechain")

@@ -14,7 +14,8 @@ import pytest
 from rechain.errors import ClaimRefused, RepositoryError
 from rechain.phase import Phase
 from rechain.rotation import Claim, Direction, Rotation
-from tasks.repository.claim import bring_up_to_date, commit_phase, release_claim, take_claim
+from tasks.repository.catch_up import bring_up_to_date
+from tasks.repository.claim import commit_phase, release_claim, take_claim
 from tasks.repository.rotation_yaml import parse_rotation, read_rotation, update_rotation
 from tests.environments import Shared, files_in, git, tree
 

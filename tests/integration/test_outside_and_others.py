@@ -1,0 +1,138 @@
+"""What an outside CA is asked for, and what it gave, is not lost to what another clone does meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from rechain.errors import RechainError, RepositoryError
+from rechain.phase import Phase
+from rechain.rotation import Direction
+from tasks.generate import issue_next_generation
+from tasks.import_certificates import import_certificates
+from tasks.repository.catch_up import bring_up_to_date
+from tasks.repository.claim import release_claim, take_claim
+from tasks.repository.generations import read_generation
+from tasks.repository.rotation_yaml import read_rotation
+from tasks.request_certificates import Asked, request_certificates
+from tasks.state import EnvironmentRef
+from tests.environments import git, make_environment, tree
+from tests.outside_ca import OutsideCa
+
+_SPEC = """\
+subject: {CN: postgres, O: Acme}
+key: ecdsa-p256
+intermediates:
+  - name: server
+    servers: {pg1: [192.0.2.1], pg2: [192.0.2.2]}
+  - name: client
+    clients: [postgres, applicatie]
+"""
+
+
+@dataclass(frozen=True)
+class Two:
+    """Two clones of one remote, and the CA that signs."""
+
+    remote: Path
+    ours: EnvironmentRef
+    theirs: EnvironmentRef
+    authority: OutsideCa
+
+    @property
+    def requests(self) -> Path:
+        """Our requests."""
+        return self.ours.root / "rechain" / "acc" / "requests"
+
+    def ask(self) -> None:
+        """Make requests for everything."""
+        request_certificates.fn(self.ours, Asked())
+
+    def take(self) -> int:
+        """Import what the CA gave."""
+        signed = self.authority.sign_all(sorted(self.requests.glob("*.csr")), self.ours.root.parent / "returned.pem")
+        return import_certificates.fn(self.ours, (signed, *self.authority.chain)).number
+
+
+def _move(ref: EnvironmentRef) -> None:
+    """Something that takes a claim and pushes, such as the nightly lists."""
+    claim = take_claim(ref.root, "acc", direction=Direction.REFRESH, target=Phase.RETIRED, now=datetime.now(UTC))
+    release_claim(ref.root, "acc", claim)
+
+
+@pytest.fixture
+def two(tmp_path: Path, vault_password: Path) -> Two:
+    """An adopted environment."""
+    remote, ours, theirs = (tmp_path / name for name in ("remote.git", "ours", "theirs"))
+    git(tmp_path, "init", "--quiet", "--bare", "--initial-branch=dev", str(remote))
+    make_environment(ours)
+    (ours / "config").mkdir()
+    (ours / "config" / "chainsmith_acc.yml").write_text(_SPEC)
+    git(ours, "init", "--quiet", "--initial-branch=dev")
+    git(ours, "remote", "add", "origin", str(remote))
+    git(ours, "add", "--all")
+    git(ours, "commit", "--quiet", "-m", "As chainsmith made it")
+    git(ours, "push", "--quiet", "origin", "dev")
+    git(tmp_path, "clone", "--quiet", str(remote), str(theirs))
+    authority = OutsideCa.root(tmp_path / "root").below(tmp_path / "issuing")
+    return Two(remote, EnvironmentRef(ours, "acc"), EnvironmentRef(theirs, "acc"), authority)
+
+
+@pytest.mark.parametrize("is_committed", [False, True])
+def test_requests_outlive_what_another_clone_does(two: Two, *, is_committed: bool) -> None:
+    """The keys are in them alone; committed to a branch of people or not, and the answer is taken after it."""
+    two.ask()
+    if is_committed:
+        git(two.ours.root, "add", "--all")
+        git(two.ours.root, "commit", "--quiet", "-m", "Requests")
+        git(two.ours.root, "push", "--quiet", "origin", "dev")
+    before = tree(two.requests)
+    _move(two.theirs)
+    assert bring_up_to_date(two.ours.root, "acc")
+    assert tree(two.requests) == before
+    assert read_rotation(two.ours.root, "acc").last_claim == 1
+    assert two.take() == 2
+
+
+def test_an_imported_generation_is_everybody_s_at_once(two: Two) -> None:
+    """The other clone finds it, and nothing that it does takes it away."""
+    two.ask()
+    assert two.take() == 2
+    held = read_generation(two.ours.root, "acc", 2)
+    assert bring_up_to_date(two.theirs.root, "acc")
+    assert read_rotation(two.theirs.root, "acc").next == 2
+    _move(two.theirs)
+    assert bring_up_to_date(two.ours.root, "acc")
+    assert read_generation(two.ours.root, "acc", 2) == held
+    assert not two.requests.exists()
+
+
+def test_an_import_is_refused_where_another_clone_has_begun_already(two: Two) -> None:
+    """Before anything is made of it, and the requests wait on."""
+    two.ask()
+    before = tree(two.requests)
+    issue_next_generation.fn(two.theirs)
+    _move(two.theirs)
+    with pytest.raises(RechainError, match="generation 2 is not rolled out yet"):
+        two.take()
+    assert tree(two.requests) == before
+
+
+def test_an_import_that_can_not_be_shared_says_so_and_is_kept(two: Two) -> None:
+    """It is made by then; whatever others do before it is shared does not take it away."""
+    two.ask()
+    hook = two.remote / "hooks" / "pre-receive"
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(RechainError, match="generation 2 is issued here, but not shared") as told:
+        two.take()
+    assert told.value.exit_code == 1
+    hook.unlink()
+    held = tree(two.ours.root / "rechain")
+    _move(two.theirs)
+    with pytest.raises(RepositoryError, match="have both moved on"):
+        bring_up_to_date(two.ours.root, "acc")
+    assert tree(two.ours.root / "rechain") == held
