@@ -17,7 +17,7 @@ from tasks.logs import own_refusals
 from tasks.notify_hooks import on_crashed, on_failure
 from tasks.reconnect import hosts_in_order
 from tasks.record import rotation_record
-from tasks.renew_crls import renew_crls, take_crls
+from tasks.renew_crls import renew_crls, require_crls, take_crls
 from tasks.repository.layout import environments as all_environments
 from tasks.repository.location import repository_root
 from tasks.repository.rotation_yaml import read_rotation
@@ -100,12 +100,13 @@ def _refresh(ref: EnvironmentRef, lists: Sequence[Path], take_over: bool, accept
         return False
     refuse_unsettled(observe(ref))  # the lists are kept: without them the move could never be finished
     lacking = lacking_crls(ref)
+    if lacking:
+        progress.info("%s: to be installed: %s", ref.environment, ", ".join(lacking))
+        _deploy(ref, take_over)
+    require_crls(observe(ref))  # in place is not enough: whose CA has none that holds is shut out
     if not lacking:
         progress.info("%s: every list is in place and holds", ref.environment)
-        return False
-    progress.info("%s: to be installed: %s", ref.environment, ", ".join(lacking))
-    _deploy(ref, take_over)
-    return True
+    return bool(lacking)
 
 
 def _deploy(ref: EnvironmentRef, take_over: bool) -> None:

@@ -16,7 +16,7 @@ from tasks.ending import ended, only_planned
 from tasks.generate import issue_next_generation
 from tasks.notify_hooks import on_crashed, on_failure
 from tasks.plan_artifacts import publish_plan_of
-from tasks.plan_replacement import plan_downtime
+from tasks.plan_replacement import plan_downtime, prove_replacement
 from tasks.put_back import put_back
 from tasks.reconnect import hosts_in_order
 from tasks.record import mark_ended, mark_started, run_directory
@@ -65,7 +65,8 @@ def replace_with_downtime(
         return only_planned(ref, plan_downtime(ref))
     settle_environment(ref, accept_non_atomic=accept_non_atomic, take_over=take_over, even_expired=True)
     generation = issue_next_generation(ref, even_expired=True)
-    publish_plan_of(ref, plan_downtime)
+    planned = prove_replacement(ref)
+    publish_plan_of(ref, lambda _ref: planned)
     record, is_first = run_directory(ref, generation), observe(ref).rotation.is_first
     claim_it = claimed(ref, Direction.REFRESH, Phase.RETIRED, take_over=take_over)
     with claim_it as claim, watched(ref, record) as canary:

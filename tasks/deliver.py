@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import subprocess
 import tarfile
 import tempfile
@@ -25,7 +26,7 @@ from tasks.repository.intent import pending
 from tasks.repository.layout import certs_paths
 from tasks.repository.programs import find_program
 from tasks.repository.vault import read_vault
-from tasks.state import EnvironmentRef, observe
+from tasks.state import EnvironmentRef, FleetState, observe
 
 PASSPHRASE_VARIABLE = "RECHAIN_DELIVERY_PASSPHRASE_FILE"  # noqa: S105  # a variable's name
 _LIMIT_S = 60.0
@@ -57,6 +58,7 @@ def deliver(ref: EnvironmentRef, client: str, target: Path, *, database: str | N
     if client not in state.certs.clients:
         known = ", ".join(sorted(state.certs.clients))
         raise InputError(ref.environment, f"has no client {client!r}", f"clients there are: {known}")
+    _refuse_revoked(state, client)
     _refuse_existing(target)
     passphrase = _passphrase()
     vault = certs_paths(ref.root, ref.environment)[1]
@@ -80,6 +82,17 @@ def deliver(ref: EnvironmentRef, client: str, target: Path, *, database: str | N
     )
     _write(target, _encrypted(_archive(client, files), passphrase))
     return target
+
+
+def _refuse_revoked(state: FleetState, client: str) -> None:
+    serial = state.certs.clients[client].leaf.serial
+    if any(one.serial == serial for one in state.revoked):
+        environment = state.ref.environment
+        raise InputError(
+            f"{client} of {environment}",
+            f"its certificate, serial {serial:x}, is revoked",
+            f"give it a new one: rechain refresh {environment} --strategy add-clients --client {shlex.quote(client)}",
+        )
 
 
 def _refuse_existing(target: Path) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from posixpath import normpath
 
-from rechain.crl import crls_of
+from rechain.certificate import Bundle
+from rechain.crl import crls_of, unlisted
 from rechain.errors import InputError, TransitionRefused
 from rechain.fleet import Endpoint, Host, Service, ServiceKind
 from rechain.rotation import Claim
@@ -16,12 +17,12 @@ from tasks.fleet.connection import Unreadable
 from tasks.fleet.host_look import look_at_hosts
 from tasks.fleet.server_settings import server_setting
 from tasks.fleet.sessions import Session, sessions
-from tasks.renew_crls import require_crls
+from tasks.renew_crls import require_listed
 from tasks.repository.certs_yaml import render_certs
 from tasks.repository.claim import refuse_lost
 from tasks.repository.intent import deploy_files
 from tasks.repository.layout import certs_paths
-from tasks.state import EnvironmentRef, FleetState, observe
+from tasks.state import EnvironmentRef, FleetState, now, observe
 from tasks.step import step
 
 
@@ -35,12 +36,12 @@ def write_crls(ref: EnvironmentRef, claim: Claim) -> bool:
         Whether anything had to be written.
 
     Raises:
-        InputError: A CA of the bundle has no list that holds: its clients would be refused.
+        InputError: A CA of the bundle has no list that holds, and had one: its clients would be refused.
         ClaimRefused: Somebody else has taken the claim.
     """
     state = observe(ref)
     refuse_lost(state.rotation, claim)
-    require_crls(state)
+    refuse_worse(state)
     certs_path, vault_path = certs_paths(ref.root, ref.environment)
     existing = certs_path.read_text(encoding="utf-8")
     text = render_certs(existing, _with_crls(state).certs)
@@ -67,6 +68,27 @@ def lacking_crls(ref: EnvironmentRef) -> tuple[str, ...]:
         for host, service in readers(state)
         if not _holds(seen.get(host.name), service, wanted)
     )
+
+
+def refuse_worse(state: FleetState) -> None:
+    """Refuse lists that would shut out a CA's clients who can log in now.
+
+    Whose list has ended already is no reason to keep the others' new lists back: theirs would end next.
+
+    Raises:
+        InputError: Names the CA.
+    """
+    out = shut_out(state)
+    others = [one for one in state.certs.client_chain.certificates if one.fingerprint not in out]
+    require_listed(state.ref.environment, Bundle(tuple(others)), state.crls)
+
+
+def shut_out(state: FleetState) -> frozenset[str]:
+    """Fingerprints of the CAs whose clients are refused already, by lists that are deployed; none before the first."""
+    if not state.certs.crls:  # hosts may have lists of their own, which nobody here knows
+        return frozenset()
+    lacking = unlisted(state.certs.client_chain, state.certs.crls, now())
+    return frozenset(authority.fingerprint for authority, _ in lacking)
 
 
 def readers(state: FleetState) -> tuple[tuple[Host, Service], ...]:

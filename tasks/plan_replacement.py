@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from rechain.certs import Certs, ForeignCAs, Rotating, bundle, compose
 from rechain.crl import Crl
@@ -17,7 +18,7 @@ from rechain.rotation import is_replaced_half, replacing
 from tasks.access import leaf_keys
 from tasks.fleet.inventory import read_fleet
 from tasks.fleet.openssl import OpensslJudge
-from tasks.next_generation import refuse_outside
+from tasks.next_generation import refuse_changed_spec, refuse_outside
 from tasks.plan_notes import about_clients, about_settings
 from tasks.renew_crls import require_listed
 from tasks.repository.deployment import check_repository
@@ -25,7 +26,17 @@ from tasks.repository.rotation_yaml import read_rotation
 from tasks.repository.settings import read_settings
 from tasks.repository.spec_file import read_spec
 from tasks.state import EnvironmentRef, FleetState, now, observe
+from tasks.step import step
 from tasks.trial import issue_trial
+
+
+@step("prove-replacement")
+def prove_replacement(ref: EnvironmentRef) -> Planned:
+    """Prove what is issued by now, before anybody is out: every next leaf before every next bundle, and every list.
+
+    Side effect: none. Safe to retry. Raises as `plan_downtime` does.
+    """
+    return plan_downtime(ref)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -40,6 +51,7 @@ class _Replacing:
     foreign: ForeignCAs
     crls: tuple[Crl, ...]
     is_trial: bool
+    is_half: bool = False
 
 
 def plan_downtime(ref: EnvironmentRef) -> Planned:
@@ -57,11 +69,30 @@ def plan_downtime(ref: EnvironmentRef) -> Planned:
     begun = _begin(ref)
     rotating = Rotating(begun.current or begun.next, begun.next, begun.foreign, begun.crls)
     judge = HandshakeJudge({begun.next.number: begun.keys}, fallback=OpensslJudge())
-    if begun.fleet.reads_crls and not begun.is_trial:  # one that is not issued yet will have its first lists by then
-        require_listed(ref.environment, bundle(rotating, Phase.RETIRED, Side.CLIENT), begun.crls)
+    _require_lists(ref, begun, rotating)
     proof = prove(begun.fleet, rotating, ((Phase.RETIRED, Phase.RETIRED),), judge, now=now())
     after = compose(rotating, Phase.RETIRED)
     return Planned(plan_replacement(begun.fleet, begun.before, after, begun.foreign, tuple(_notes(ref, begun))), proof)
+
+
+def _require_lists(ref: EnvironmentRef, begun: _Replacing, rotating: Rotating) -> None:
+    """Where servers read lists: for the end, and for the way back from a host that fails, which deploys what was there.
+
+    A generation that is not issued yet will have its first lists by then; nobody goes back to logins that have ended.
+    """
+    if not begun.fleet.reads_crls:
+        return
+    if not begun.is_trial:
+        require_listed(ref.environment, bundle(rotating, Phase.RETIRED, Side.CLIENT), begun.crls)
+    if begun.before is not None and not begun.is_half and _logs_in(begun.before, now()):
+        require_listed(ref.environment, begun.before.client_chain, begun.crls)
+
+
+def _logs_in(certs: Certs, moment: datetime) -> bool:
+    """Whether anybody can: a client's leaf is valid, and so is every CA."""
+    authorities = (*certs.client_chain.certificates, *certs.server_chain.certificates)
+    leaves = [chain.leaf for chain in certs.clients.values()]
+    return all(one.not_after > moment for one in authorities) and any(leaf.not_after > moment for leaf in leaves)
 
 
 def _begin(ref: EnvironmentRef) -> _Replacing:
@@ -70,15 +101,17 @@ def _begin(ref: EnvironmentRef) -> _Replacing:
         refuse_outside(ref, rotation)
         return _trial(ref, rotation.last_generation + 1, None)
     state = observe(ref)
-    if rotation.is_first:
+    if rotation.is_first and rotation.current is not None:
+        refuse_changed_spec(ref, rotation.current, read_spec(ref.root, ref.environment))
         return _issued(state, None, state.current)
     if state.next is None:
         refuse_outside(ref, rotation)
         return _trial(ref, rotation.last_generation + 1, state)
     replacing(rotation)
     # certs.yml holds the next generation already when a replacement was cut short; hosts may hold either.
+    refuse_changed_spec(ref, state.next.number, read_spec(ref.root, ref.environment))
     before = compose(state.rotating, Phase.ISSUED) if is_replaced_half(rotation) else state.certs
-    return _issued(state, before, state.next)
+    return replace(_issued(state, before, state.next), is_half=is_replaced_half(rotation))
 
 
 def _issued(state: FleetState, before: Certs | None, following: Generation) -> _Replacing:

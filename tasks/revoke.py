@@ -12,7 +12,7 @@ from rechain.generation import Generation
 from rechain.login import Refusal, Verdict
 from rechain.revocation import Revoked, leaves_of, signers
 from rechain.revocation_report import RevocationReport
-from tasks.deploy_crls import open_sessions, refuse_unsettled, require_readers
+from tasks.deploy_crls import open_sessions, refuse_unsettled, require_readers, shut_out
 from tasks.renew_crls import renew_crls
 from tasks.reporting import canary_report
 from tasks.repository.generations import has_ca_keys, has_private_keys, read_ca_keys
@@ -42,7 +42,14 @@ def check_revocable(ref: EnvironmentRef, client: str, generation: int | None) ->
         ours = merge(ours, signing)
         if generation in (None, one.number):
             _refuse_unsignable(state, client, one, signing)
-    others = Bundle(tuple(one for one in state.certs.client_chain.certificates if one not in ours.certificates))
+    out = shut_out(state)
+    others = Bundle(
+        tuple(
+            one
+            for one in state.certs.client_chain.certificates
+            if one not in ours.certificates and one.fingerprint not in out
+        )
+    )
     for authority, reason in unlisted(others, read_known_crls(ref.root, ref.environment), now()):
         raise InputError(
             ref.environment,

@@ -74,14 +74,16 @@ def verify_phase(ref: EnvironmentRef, phase: Phase, *, tries_revoked: bool = Fal
     Raises:
         VerificationFailed: Names every login that failed and every endpoint that serves something else.
     """
-    found = look(observe(ref), phase, tries_revoked=tries_revoked)
+    state = observe(ref)
+    found = look(state, phase, tries_revoked=tries_revoked)
     show_logins(ref, phase, found.logins, found.problems)
     more = len(found.problems) - _SHOWN
     if found.problems:
         raise VerificationFailed(
             f"{ref.environment} at phase {phase}",
             "; ".join(found.problems[:_SHOWN]) + (f"; and {more} more" if more > 0 else ""),
-            f"mend that and run the same command again, or `rechain rollback {ref.environment}`",
+            "mend that and run the same command again"
+            + (f", or `rechain rollback {ref.environment}`" if state.next else ""),  # at rest it undoes the last one
         )
     return found
 
