@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
 from prefect import flow
@@ -62,10 +63,9 @@ def add_client_certificates(  # noqa: PLR0917  # the fields of the run form
     """
     ref = EnvironmentRef(repository_root(repository), environment)
     if plan_only:
-        return only_planned(ref, plan_new_clients(ref))
+        return only_planned(ref, plan_new_clients(ref, clients or ()))
     settle_environment(ref, accept_non_atomic=accept_non_atomic, take_over=take_over)
-    if not clients:
-        publish_plan_of(ref, plan_new_clients)
+    publish_plan_of(ref, partial(plan_new_clients, only=clients or ()))
     made = issue_clients(ref, tuple(clients or ()))
     progress.info("new leaves for: %s", ", ".join(made) or "nobody; what is deployed is checked all the same")
     state = observe(ref)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import count
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -91,7 +92,7 @@ def add(
     bundle = generation.client_bundle
     ca_keys: dict[str, str] = {}
     if authority is None:
-        authority, further, ca_keys = _further_chain(spec, generation.number, now, next(supply), next(supply))
+        authority, further, ca_keys = _further_chain(spec, generation, now, next(supply), next(supply))
         bundle = merge(bundle, further)
     issuer = from_x509(authority.certificate)
     made = {name: next(supply) for name in names}
@@ -107,11 +108,17 @@ def add(
 
 
 def _further_chain(
-    spec: ChainSpec, number: int, now: datetime, root_key: PrivateKey, key: PrivateKey
+    spec: ChainSpec, generation: Generation, now: datetime, root_key: PrivateKey, key: PrivateKey
 ) -> tuple[Authority, Bundle, dict[str, str]]:
     """A client root and intermediate with DNs of their own: equal DNs in one bundle would hide one of the two."""
-    named = replace(spec, subject=spec.subject.renamed(f"{spec.subject.common_name} added clients"))
-    root = issue_root(named, number, now=now, key=root_key)
+    number, held = generation.number, {one.subject for one in generation.client_bundle.certificates}
+    common_name = f"{spec.subject.common_name} added clients"
+    for turn in count(2):
+        named = replace(spec, subject=spec.subject.renamed(common_name))
+        root = issue_root(named, number, now=now, key=root_key)
+        if from_x509(root.certificate).subject not in held:
+            break
+        common_name = f"{spec.subject.common_name} added clients {turn}"
     authority = issue_intermediate(named, Side.CLIENT, number, root, now=now, key=key)
     bundle = Bundle((from_x509(authority.certificate), from_x509(root.certificate)))
     return authority, bundle, {ROOT: pem(root_key), INTERMEDIATE: pem(key)}

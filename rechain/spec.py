@@ -22,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from rechain.errors import SpecError
 from rechain.generation import Side
@@ -113,6 +113,11 @@ def digest(spec: ChainSpec) -> str:
         for kind in ("key_usages", "extended_key_usages"):
             content[side][kind] = sorted(content[side][kind])
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def digest_without_clients(spec: ChainSpec) -> str:
+    """A digest of everything that a spec asks for but its clients."""
+    return digest(replace(spec, clients=()))
 
 
 def parse_spec(document: object, where: str, hosts: Hosts, *, inventory: str | None = None) -> ChainSpec:

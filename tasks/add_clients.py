@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rechain.addition import Added
-from rechain.certificate import Bundle
 from rechain.crl import Crl, crls_of
-from rechain.errors import InputError
 from rechain.generation import Generation, PrivateKeys
 from rechain.phase import material
 from rechain.revocation import first_crls
 from rechain.rotation import Claim
-from rechain.spec import ChainSpec, digest
 from tasks.access import deployed_phase, leaf_keys
-from tasks.new_clients import deployed_with_clients, growing, is_kept, issue_in_memory, refuse_moving, wanted_names
+from tasks.new_clients import (
+    Made,
+    as_kept,
+    deployed_with_clients,
+    is_kept,
+    issue_for_all,
+    refuse_moving,
+    refuse_unknown,
+)
 from tasks.next_generation import kept_ca_keys
+from tasks.renew_crls import require_crls
 from tasks.repository.additions import extend_generation
 from tasks.repository.certs_yaml import read_keys, render_certs, render_keys
 from tasks.repository.claim import refuse_lost
@@ -27,7 +32,7 @@ from tasks.repository.intent import deploy_files
 from tasks.repository.layout import certs_paths
 from tasks.repository.lock import issuing
 from tasks.repository.revocations import read_known_crls
-from tasks.repository.spec_file import read_spec, spec_path
+from tasks.repository.spec_file import read_spec
 from tasks.repository.vault import encrypt, read_vault
 from tasks.state import EnvironmentRef, FleetState, now, observe
 from tasks.step import progress, step
@@ -48,22 +53,22 @@ def issue_clients(ref: EnvironmentRef, only: Sequence[str] = ()) -> tuple[str, .
         The clients that got a leaf.
 
     Raises:
-        InputError: The spec does not name such a client, or has changed in other ways during a rotation.
+        InputError: The spec does not name such a client, has changed in other ways during a rotation, or servers read
+            revocation lists and a CA has none that holds.
         ProofRefused: A present client would be disturbed.
     """
     with issuing(ref.root, ref.environment):
         spec = read_spec(ref.root, ref.environment)
-        _refuse_unknown(ref, spec, only)
-        state = _kept(ref, spec.clients)
+        refuse_unknown(ref, spec, only)
+        state = observe(ref, spec.clients)
         refuse_moving(state)
-        made: dict[str, None] = {}
-        bundle = state.certs.client_chain
-        for generation in growing(state):
-            names = wanted_names(state, spec, generation, only)
-            if names:
-                bundle = _extend(state, spec, generation, names, bundle)
-                made |= dict.fromkeys(names)
-        return tuple(made)
+        require_crls(state)  # certs.yml will hold those that are known, and hosts lose what they had of their own
+        made = issue_for_all(as_kept(state), spec, only)
+        if made and not is_kept(state):
+            snapshot(ref.root, ref.environment, state.current.number)
+        for one in made:  # each of them is proven by now
+            _extend(state, one)
+        return tuple(dict.fromkeys(name for one in made for name in one.added.keys.clients))
 
 
 @step("write-clients")
@@ -89,32 +94,18 @@ def write_clients(ref: EnvironmentRef, claim: Claim) -> bool:
     return True
 
 
-def _kept(ref: EnvironmentRef, clients: Sequence[str]) -> FleetState:
-    """The environment, its current generation in a folder that knows every client that certs.yml has."""
-    state = observe(ref, clients)
-    if not is_kept(state):
-        snapshot(ref.root, ref.environment, state.current.number)
-        return observe(ref, clients)
-    return state
-
-
-def _extend(
-    state: FleetState, spec: ChainSpec, generation: Generation, names: Sequence[str], deployed: Bundle
-) -> Bundle:
-    """Issue for one generation, prove it, write it. Returns the servers' bundle as it will be."""
-    ref, number = state.ref, generation.number
-    noted = digest(spec) if number == state.rotation.next else None
-    made = issue_in_memory(state, spec, generation, names, deployed)
-    if made.added.ca_keys:
+def _extend(state: FleetState, made: Made) -> None:
+    """Write what was made for one generation."""
+    ref, added = state.ref, made.added
+    if added.ca_keys:
         progress.warning(
             "the key of generation %s's client intermediate is not ours: a client root and intermediate are added to "
             "the servers' bundle",
-            number,
+            added.generation.number,
         )
-    kept = kept_ca_keys(made.added.ca_keys, state.settings.ca_keys)
-    crls = _first_crls(state, made.added, kept)
-    extend_generation(ref.root, ref.environment, replace(made.added, ca_keys=kept), noted, crls)
-    return made.proof.bundle
+    kept = kept_ca_keys(added.ca_keys, state.settings.ca_keys)
+    crls = _first_crls(state, added, kept)
+    extend_generation(ref.root, ref.environment, replace(added, ca_keys=kept), crls)
 
 
 def _first_crls(state: FleetState, added: Added, kept: Mapping[str, str]) -> tuple[Crl, ...]:
@@ -143,13 +134,3 @@ def _presented(state: FleetState) -> Generation:
     if state.next is None:
         return state.current
     return state.rotating.generation(material(deployed_phase(state)).client_leaves)
-
-
-def _refuse_unknown(ref: EnvironmentRef, spec: ChainSpec, only: Sequence[str]) -> None:
-    for name in only:
-        if name not in spec.clients:
-            raise InputError(
-                str(spec_path(ref.root, ref.environment).relative_to(ref.root)),
-                f"has no client {name!r}",
-                f"add it with `rechain config add-client {ref.environment} {shlex.quote(name)}`",
-            )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from rechain.errors import InputError
 from rechain.generation import Generation
 from rechain.issue import Issued, issue, key_types
-from rechain.spec import ChainSpec, digest
+from rechain.spec import ChainSpec
 from tasks.fleet.inventory import read_fleet
 from tasks.keys import generate_keys
-from tasks.next_generation import keep_current, record_next, refuse_outside, write_next
+from tasks.next_generation import keep_current, record_next, refuse_changed_spec, refuse_outside, write_next
 from tasks.repository.deployment import check_repository, write_first_certs
-from tasks.repository.generation_yaml import outside_sides, spec_digest
-from tasks.repository.generations import read_generation
+from tasks.repository.generation_yaml import outside_sides
+from tasks.repository.generations import is_of_spec, read_generation
 from tasks.repository.intent import settle
 from tasks.repository.layout import certs_paths
 from tasks.repository.lock import issuing
@@ -51,10 +50,10 @@ def _next_generation(ref: EnvironmentRef, *, even_expired: bool, own_ca: bool) -
     rotation = read_rotation(ref.root, ref.environment)
     if rotation.next is not None:
         read_generation(ref.root, ref.environment, rotation.next)
-        _refuse_changed_spec(ref, rotation.next, spec)
+        refuse_changed_spec(ref, rotation.next, spec)
         return rotation.next
     if rotation.is_first and rotation.current is not None and not _is_without_files(ref):
-        _refuse_changed_spec(ref, rotation.current, spec)
+        refuse_changed_spec(ref, rotation.current, spec)
         return rotation.current
     refuse_outside(ref, rotation, own_ca=own_ca)
     if rotation.current is None or rotation.is_first:
@@ -68,29 +67,16 @@ def _next_generation(ref: EnvironmentRef, *, even_expired: bool, own_ca: bool) -
     return number
 
 
-def _refuse_changed_spec(ref: EnvironmentRef, number: int, spec: ChainSpec) -> None:
-    if spec_digest(ref.root, ref.environment, number) == digest(spec):
-        return
-    finish, discard = f"finish it with `rechain refresh {ref.environment}`", "discard it with `rechain rollback` first"
-    if read_rotation(ref.root, ref.environment).is_first:
-        finish, discard = f"{finish[:-1]} --strategy downtime`", "remove certs.yml and its vault to begin anew"
-    raise InputError(
-        f"config/chainsmith_{ref.environment}.yml",
-        f"has changed since generation {number} was issued, which is not yet rolled out",
-        f"{finish}, or {discard}",
-    )
-
-
 def _is_without_files(ref: EnvironmentRef) -> bool:
     return not any(path.exists() for path in certs_paths(ref.root, ref.environment))
 
 
 def _issue_once(ref: EnvironmentRef, number: int, spec: ChainSpec) -> Generation:
     is_ours = not outside_sides(ref.root, ref.environment, number)
-    if is_ours and spec_digest(ref.root, ref.environment, number) == digest(spec):
+    if is_ours and is_of_spec(ref.root, ref.environment, number, spec):
         return read_generation(ref.root, ref.environment, number)
     issued = _issue(spec, number)
-    write_next(ref, issued, digest(spec))
+    write_next(ref, issued, spec)
     return issued.generation
 
 

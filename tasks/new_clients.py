@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rechain.addition import Added, AdditionProof, add, find_authority, key_types, prove_addition
 from rechain.certificate import Bundle, merge
-from rechain.certs import Certs, compose
+from rechain.certs import Certs, adopt, compose
 from rechain.crl import crls_of
 from rechain.errors import InputError, TransitionRefused
 from rechain.generation import Generation, PrivateKeys
 from rechain.judge import HandshakeJudge
-from rechain.spec import ChainSpec, digest
+from rechain.spec import ChainSpec, digest_without_clients
 from tasks.access import deployed_phase, leaf_keys
 from tasks.fleet.openssl import OpensslJudge
 from tasks.keys import generate_keys
 from tasks.repository.generation_yaml import spec_digest
 from tasks.repository.generations import has_ca_keys, has_private_keys, known_generations, read_ca_keys
 from tasks.repository.spec_file import spec_path
-from tasks.state import FleetState, now
+from tasks.state import EnvironmentRef, FleetState, now
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -57,6 +58,21 @@ def wanted_names(state: FleetState, spec: ChainSpec, generation: Generation, onl
     return [name for name in only or spec.clients if _wants(state, generation, name, by_name=bool(only))]
 
 
+def issue_for_all(state: FleetState, spec: ChainSpec, only: Sequence[str] = ()) -> list[Made]:
+    """Issue leaves for new clients of every generation that can be given some; those that need none are left out.
+
+    Each is proven before the servers' bundle that the one before it leaves. Raises as `issue_in_memory` does.
+    """
+    made: list[Made] = []
+    deployed = deployed_with_clients(state).client_chain  # with what a run that was cut short has issued
+    for generation in growing(state):
+        names = wanted_names(state, spec, generation, only)
+        if names:
+            bundle = made[-1].proof.bundle if made else deployed
+            made.append(issue_in_memory(state, spec, generation, names, bundle))
+    return made
+
+
 def issue_in_memory(
     state: FleetState, spec: ChainSpec, generation: Generation, names: Sequence[str], deployed: Bundle
 ) -> Made:
@@ -75,7 +91,7 @@ def issue_in_memory(
         InputError: The spec has changed in other ways since an unfinished generation was issued.
         ProofRefused: A present client would be disturbed, or a new one refused.
     """
-    _refuse_other_changes(state, spec, generation, names)
+    _refuse_other_changes(state, spec, generation)
     root, environment, number = state.ref.root, state.ref.environment, generation.number
     ca_keys = read_ca_keys(root, environment, number) if has_ca_keys(root, environment, number) else {}
     authority = find_authority(generation, ca_keys)
@@ -101,6 +117,11 @@ def is_kept(state: FleetState) -> bool:
     """Whether the current generation has a folder that knows every client of certs.yml; at rest it can be renewed."""
     has_folder = state.rotation.current in known_generations(state.ref.root, state.ref.environment)
     return not state.rotation.is_at_rest or (has_folder and state.certs.clients.keys() <= state.current.clients.keys())
+
+
+def as_kept(state: FleetState) -> FleetState:
+    """The environment as it will be once its current generation is kept, with every client that certs.yml has."""
+    return state if is_kept(state) else replace(state, current=adopt(state.certs, state.current.number))
 
 
 def refuse_moving(state: FleetState) -> None:
@@ -133,13 +154,22 @@ def _judge(state: FleetState, generation: Generation, added: Added) -> Handshake
     return HandshakeJudge({generation.number: held}, fallback=OpensslJudge())
 
 
-def _refuse_other_changes(state: FleetState, spec: ChainSpec, generation: Generation, names: Sequence[str]) -> None:
+def refuse_unknown(ref: EnvironmentRef, spec: ChainSpec, only: Sequence[str]) -> None:
+    """Refuse clients that the chain spec does not name. Raises InputError."""
+    for name in only:
+        if name not in spec.clients:
+            raise InputError(
+                str(spec_path(ref.root, ref.environment).relative_to(ref.root)),
+                f"has no client {name!r}",
+                f"add it with `rechain config add-client {ref.environment} {shlex.quote(name)}`",
+            )
+
+
+def _refuse_other_changes(state: FleetState, spec: ChainSpec, generation: Generation) -> None:
     """Of an unfinished generation only the clients may have changed since."""
     if generation.number != state.rotation.next:
         return
-    new = [name for name in names if name not in generation.clients]
-    without = replace(spec, clients=tuple(name for name in spec.clients if name not in new))
-    if spec_digest(state.ref.root, state.ref.environment, generation.number) != digest(without):
+    if spec_digest(state.ref.root, state.ref.environment, generation.number) != digest_without_clients(spec):
         raise InputError(
             str(spec_path(state.ref.root, state.ref.environment).relative_to(state.ref.root)),
             f"has changed in more than its clients since generation {generation.number} was issued, which is not "

@@ -12,11 +12,18 @@ from rechain.issue import ROOT, Issued
 from rechain.phase import Phase
 from rechain.revocation import first_crls
 from rechain.rotation import Rotation
-from tasks.repository.generation_yaml import outside_sides
-from tasks.repository.generations import adopt_environment, snapshot, write_generation
+from rechain.spec import ChainSpec, digest_without_clients
+from tasks.repository.generation_yaml import outside_sides, spec_digest
+from tasks.repository.generations import (
+    adopt_environment,
+    is_of_spec,
+    read_generation,
+    snapshot,
+    write_generation,
+)
 from tasks.repository.requests import read_requests
 from tasks.repository.revocations import read_known_crls
-from tasks.repository.rotation_yaml import update_rotation
+from tasks.repository.rotation_yaml import read_rotation, update_rotation
 from tasks.repository.settings import read_settings
 from tasks.state import EnvironmentRef, now
 
@@ -51,6 +58,33 @@ def refuse_outside(ref: EnvironmentRef, rotation: Rotation, *, own_ca: bool = Fa
         )
 
 
+def refuse_changed_spec(ref: EnvironmentRef, number: int, spec: ChainSpec) -> None:
+    """Refuse to go on with a generation that is not what the chain spec asks for any more.
+
+    Raises:
+        InputError: It is not; says what to do about it.
+    """
+    root, environment = ref.root, ref.environment
+    if is_of_spec(root, environment, number, spec):
+        return
+    rotation = read_rotation(root, environment)
+    discard = f"walk back with `rechain rollback {environment}`"
+    if rotation.is_first:
+        discard = "remove certs.yml and its vault to begin anew"
+    fix = f"take the change back until the refresh has ended, or {discard}"
+    held = read_generation(root, environment, number).clients.keys()
+    has_only_gained = spec_digest(root, environment, number) == digest_without_clients(spec) and held < set(
+        spec.clients
+    )
+    if has_only_gained and not rotation.is_first:
+        fix = f"give its new clients theirs: `rechain refresh {environment} --strategy add-clients`, or {discard}"
+    raise InputError(
+        f"config/chainsmith_{environment}.yml",
+        f"has changed since generation {number} was issued, which is not yet rolled out",
+        fix,
+    )
+
+
 def keep_current(ref: EnvironmentRef, rotation: Rotation) -> None:
     """Keep the current generation's files byte for byte, so that a rollback restores them. Idempotent."""
     if rotation.last_generation <= 1 and rotation.reached_at is None:
@@ -59,7 +93,7 @@ def keep_current(ref: EnvironmentRef, rotation: Rotation) -> None:
         snapshot(ref.root, ref.environment, rotation.current)
 
 
-def write_next(ref: EnvironmentRef, issued: Issued, spec_digest: str, outside: Collection[Side] = ()) -> None:
+def write_next(ref: EnvironmentRef, issued: Issued, spec: ChainSpec, outside: Collection[Side] = ()) -> None:
     """Write a generation with its first revocation lists, and those of its CA keys that are to be kept.
 
     Side effect: `rechain/ENV/generation-N`, by one rename.
@@ -67,7 +101,7 @@ def write_next(ref: EnvironmentRef, issued: Issued, spec_digest: str, outside: C
     Args:
         ref: Which environment.
         issued: The generation and its keys.
-        spec_digest: Digest of the chain spec.
+        spec: The chain spec that it was issued from.
         outside: The sides that an outside CA signed.
     """
     kept = kept_ca_keys(issued.ca_keys, read_settings(ref.root).ca_keys)
@@ -76,7 +110,7 @@ def write_next(ref: EnvironmentRef, issued: Issued, spec_digest: str, outside: C
         ref.root,
         ref.environment,
         replace(issued, ca_keys=kept),
-        spec_digest,
+        digest_without_clients(spec),
         keep_ca_keys=bool(kept),
         crls=first_crls(ours, issued.ca_keys, now=now(), kept=kept, known=known),
         outside=outside,

@@ -14,7 +14,7 @@ from rechain.trust_path import outliving
 from tasks.access import leaf_keys
 from tasks.first import refused_first
 from tasks.fleet.openssl import OpensslJudge
-from tasks.next_generation import refuse_outside
+from tasks.next_generation import refuse_changed_spec, refuse_outside
 from tasks.plan_notes import about_clients, about_settings
 from tasks.renew_crls import require_crls
 from tasks.repository.deployment import check_repository
@@ -42,6 +42,7 @@ def plan_rotation(ref: EnvironmentRef) -> Planned:
         state, trial = _with_trial(state)
         start, keys = Phase.ISSUED, {**keys, **trial}
     else:
+        refuse_changed_spec(ref, state.next.number, read_spec(ref.root, ref.environment))
         start = state.rotation.phase or Phase.ISSUED
         keys[state.next.number] = leaf_keys(state, state.next)
     require_crls(state, (start, *path(start, Phase.RETIRED)))

@@ -11,7 +11,6 @@ from rechain.certs import Certs
 from rechain.crl import Crl
 from tasks.repository.certs_yaml import read_certs, render_certs, render_keys
 from tasks.repository.files import read_text
-from tasks.repository.generation_yaml import GENERATION_FILE, generation_text, outside_sides
 from tasks.repository.generations import (
     CA_VAULT_FILE,
     CERTS_FILE,
@@ -27,9 +26,7 @@ from tasks.repository.revocations import pem_of
 from tasks.repository.vault import CA_VAULT_ID, encrypt, read_vault
 
 
-def extend_generation(
-    root: Path, environment: str, added: Added, spec_digest: str | None, crls: Sequence[Crl] = ()
-) -> None:
+def extend_generation(root: Path, environment: str, added: Added, crls: Sequence[Crl] = ()) -> None:
     """Put new clients into a generation's folder; what is in it stays as it is.
 
     Side effect: keys and lists first, then certs.yml, each by rename: a run that dies in between leaves what nothing
@@ -39,7 +36,6 @@ def extend_generation(
         root: The environment repository.
         environment: Name of the environment.
         added: The generation with the new clients, their keys, and the CA keys that are to be kept.
-        spec_digest: New digest of the chain spec; None keeps what is recorded.
         crls: The generation's revocation lists, where it has gained CAs; empty keeps those that are there.
 
     Raises:
@@ -54,8 +50,6 @@ def extend_generation(
     if crls:
         texts[CRL_FILE] = pem_of(crls)
     texts[CERTS_FILE] = _certs_text(folder / CERTS_FILE, added)
-    if spec_digest is not None:
-        texts[GENERATION_FILE] = generation_text(spec_digest, outside_sides(root, environment, number))
     replace_files(root, environment, number, texts)
 
 

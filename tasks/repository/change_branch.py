@@ -95,8 +95,9 @@ def request_merge(root: Path, change: Change) -> Requested:
     clone = _shared(root)
     _refuse_uncommitted(clone)
     base = _fetched(clone, change)
-    parent = _existing(clone, change, base) or base
     name = str(spec_path(root, change.environment).relative_to(root))
+    _refuse_merged(clone, change, base, name)
+    parent = _existing(clone, change, base) or base
     mode = _mode_at(clone, parent, name)
     text = git(clone.root, "show", f"{parent}:{name}").stdout
     commit = parent if parent != base and change.is_in(text) else _commit(clone, change, parent, (mode, name), text)
@@ -148,8 +149,21 @@ def _fetched(clone: Clone, change: Change) -> str:
     return commit
 
 
+def _refuse_merged(clone: Clone, change: Change, base: str, name: str) -> None:
+    """Squashed or not: what the base branch has already is asked for nobody a second time."""
+    _mode_at(clone, base, name)
+    text = git(clone.root, "show", f"{base}:{name}").stdout
+    if change.is_in(text):
+        change.edit(text)  # says what is there already
+        raise InputError(name, f"has it already on branch {clone.settings.base}: {change.what}", "git pull")
+
+
 def _existing(clone: Clone, change: Change, base: str) -> str | None:
-    """Where our branch stands, on the remote or here; None when there is none, or it is merged."""
+    """Where our branch stands, on the remote or here; None when there is none, it is merged, or the base moved on.
+
+    The last is about a commit that is here alone: its push was refused once, or its merge request was closed and its
+    branch deleted. It is made anew on what the base branch holds by now.
+    """
     for ref in (remote_ref(clone, change.branch), f"refs/heads/{change.branch}"):
         commit = revision(clone.root, ref)
         if commit is None or _is_ancestor(clone, commit, base):
@@ -159,8 +173,15 @@ def _existing(clone: Clone, change: Change, base: str) -> str | None:
             raise InputError(
                 f"branch {change.branch}", "exists, and is not of this change", "rename or delete it, then run again"
             )
-        return commit
+        is_here_alone = ref.startswith("refs/heads/")
+        return None if is_here_alone and _is_one_commit_behind(clone, commit, base) else commit
     return None
+
+
+def _is_one_commit_behind(clone: Clone, commit: str, base: str) -> bool:
+    """Whether it is a single commit on an older state of the base branch: nobody has added to it."""
+    count = git(clone.root, "rev-list", "--count", f"{base}..{commit}").stdout.strip()
+    return count == "1" and revision(clone.root, f"{commit}^") != base
 
 
 def _is_ancestor(clone: Clone, commit: str, of: str) -> bool:

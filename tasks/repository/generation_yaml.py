@@ -31,7 +31,9 @@ def generation_text(spec_digest: str, outside: Collection[Side] = ()) -> str:
 
 
 def spec_digest(root: Path, environment: str, number: int) -> str | None:
-    """Digest of the chain spec that a generation was issued from; None when it was adopted or does not exist.
+    """Digest of the chain spec that a generation was issued from, but for its clients: it may gain some later.
+
+    None when it was adopted or does not exist.
 
     Raises:
         RepositoryError: generation.yml is missing, unreadable or has another shape.

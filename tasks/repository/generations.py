@@ -6,7 +6,7 @@
 | certs.vault.yml | the leaves' private keys, an ordinary vault; gone once the generation is retired |
 | ca.vault.yml | the CA keys, under vault id `rechain-ca`; absent when they are discarded or unknown |
 | crl.pem | the newest revocation lists of its CAs above clients; absent when their keys are unknown |
-| generation.yml | digest of the chain spec that it was issued from; sides that an outside CA signed; not when adopted |
+| generation.yml | digest of its chain spec, clients left out; sides that an outside CA signed; not when adopted |
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from rechain.crl import Crl
 from rechain.errors import RepositoryError
 from rechain.generation import Generation, PrivateKeys, Side
 from rechain.issue import Issued
+from rechain.spec import ChainSpec, digest_without_clients
 from tasks.repository.certs_yaml import read_certs, read_keys, render_certs, render_keys
 from tasks.repository.files import parse_yaml, read_text, remove_empty, rename_durably, sync_folder, write_durably
-from tasks.repository.generation_yaml import GENERATION_FILE, generation_text
+from tasks.repository.generation_yaml import GENERATION_FILE, generation_text, spec_digest
 from tasks.repository.layout import certs_paths, generation_folder, staged_folder, state_folder
 from tasks.repository.lock import locked
 from tasks.repository.rotation_yaml import read_rotation
@@ -43,7 +44,7 @@ def write_generation(
     root: Path,
     environment: str,
     issued: Issued,
-    spec_digest: str,
+    spec: str,
     *,
     keep_ca_keys: bool,
     crls: Sequence[Crl] = (),
@@ -58,7 +59,7 @@ def write_generation(
         root: The environment repository.
         environment: Name of the environment.
         issued: The generation and its keys.
-        spec_digest: Digest of the chain spec, to find out later whether it changed.
+        spec: Digest of the chain spec without clients, to find out later whether it changed.
         keep_ca_keys: Whether the CA keys are kept, in a vault of their own.
         crls: The first revocation lists of its CAs above clients.
         outside: The sides that an outside CA signed.
@@ -66,7 +67,7 @@ def write_generation(
     Raises:
         RepositoryError: rotation.yml names that generation already, or the vault password is missing.
     """
-    texts = _texts(issued, generation_text(spec_digest, outside), crls, keep_ca_keys=keep_ca_keys)
+    texts = _texts(issued, generation_text(spec, outside), crls, keep_ca_keys=keep_ca_keys)
     with locked(root, environment):
         _refuse_known(root, environment, issued.generation.number)
         _put(root, environment, issued.generation.number, texts)
@@ -132,6 +133,17 @@ def read_generation(root: Path, environment: str, number: int) -> Generation:
     if not path.exists() and number == 1 and not known_generations(root, environment):
         path, _ = certs_paths(root, environment)
     return adopt(read_certs(path), number)
+
+
+def is_of_spec(root: Path, environment: str, number: int, spec: ChainSpec) -> bool:
+    """Whether a generation that rechain issued is what a chain spec asks for, by the spec's digest and its clients.
+
+    Raises:
+        RepositoryError: A file of it is unreadable.
+    """
+    if spec_digest(root, environment, number) != digest_without_clients(spec):
+        return False
+    return read_generation(root, environment, number).clients.keys() == set(spec.clients)
 
 
 def has_private_keys(root: Path, environment: str, number: int) -> bool:

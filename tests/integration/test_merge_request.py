@@ -114,6 +114,25 @@ def test_a_change_is_a_branch_of_the_base_branch_with_this_file_alone(team: Team
     assert git(team.ours, "branch", "--show-current") == "elsewhere\n"
 
 
+def test_what_was_squashed_or_closed_is_not_gone_on_with(team: Team) -> None:
+    """Merged as another commit it is there already; closed and deleted it is made anew, of what the base holds now."""
+    team.config("add-client", "etl")
+    theirs = team.shared.theirs
+    git(theirs, "pull", "--quiet", "origin", "dev")
+    (theirs / NAME).write_text(SPEC + "    - etl\n")
+    git(theirs, "commit", "--quiet", "--all", "-m", "Squashed")
+    git(theirs, "push", "--quiet", "origin", "HEAD:dev")
+    assert "has client etl already" in team.config("add-client", "etl", expect=2).stderr
+    team.config("add-client", "batch")
+    git(team.remote, "branch", "-D", "rechain/acc-add-client-batch")
+    (theirs / NAME).write_text(SPEC + "    - etl\n    - bi\n")
+    git(theirs, "commit", "--quiet", "--all", "-m", "Another one")
+    git(theirs, "push", "--quiet", "origin", "HEAD:dev")
+    team.config("add-client", "batch")
+    made = git(team.remote, "show", f"rechain/acc-add-client-batch:{NAME}")
+    assert made == SPEC + "    - etl\n    - bi\n    - batch\n"
+
+
 def test_a_mode_stays_and_a_link_is_left_to_people(team: Team) -> None:
     """What a link points at may be shared with other environments, which this change does not name."""
     git(team.ours, "update-index", "--chmod=+x", NAME)
