@@ -215,7 +215,7 @@ STOPPING = (
     Fault("sudo refused", Kind.PRIVILEGES, "password", _sudo_refused),
     Fault("Python missing", Kind.FILES, "python3", _no_python),
     Fault("clock a day behind", Kind.CLOCK, "which is 1.0 days behind; set the clock", _clock(-86400)),
-    Fault("PostgreSQL down", Kind.SERVICE, "", _server_down, midway=True),
+    Fault("PostgreSQL down", Kind.SERVICE, "", _server_down, midway=True, phases=_OF_SERVERS),
 )
 """Each stops the run at the host, by name, and leaves the host's files as they were."""
 STOPPING_LATER = (
@@ -231,11 +231,14 @@ STOPPING_LATER = (
         "slow host", Kind.SERVICE, f"did not end within {_LIMIT_S} s", _slow, phases=_OF_SERVERS, where=POOL,
     ),
     Fault(
+        "PostgreSQL down", Kind.SERVICE, "", _server_down, midway=True, phases=(Phase.CLIENTS,),
+    ),
+    Fault(
         "standby promoted", Kind.SERVICE, "more than one server is a primary",
         _promoted, midway=True, phases=_RECONNECTING,
     ),
 )  # fmt: skip
-"""Each stops the run when the hosts before have their sets: at the last one, and at replication."""
+"""Each stops the run when the hosts before have their sets: at the last host, at replication, or at the logins."""
 PASSED = (
     Fault("key with wrong mode", Kind.FILES, "", _key_open_to_all),
     Fault("PgBouncer with a broken pair", Kind.SERVICE, "", _pooler_has_a_broken_pair),

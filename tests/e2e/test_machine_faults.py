@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -76,19 +76,23 @@ def _open_gates(desk: Desk, phase: Phase) -> None:
 
 def _endure(desk: Desk, scene: Scene) -> None:
     """Every fault of one phase, up to its completion."""
-    for fault in STOPPING:
+    for fault in _in(scene, STOPPING):
         _stops(desk, scene, fault)
     _log.info("%s: installed by hand on %s", scene.phase, scene.lab.primary.name)
     by_hand = installed_by_hand(scene)
     before = times_installed(scene.lab.primary, by_hand)
     _log.info("%s: killed between copy and reload", scene.phase)
     reloaded = killed_before_the_reload(desk, scene)
-    for fault in STOPPING_LATER:
-        if scene.phase in fault.phases:
-            _stops(desk, scene, fault)
-            assert scene.reload.times() > reloaded, "the run after one that was killed did not reload"
+    for fault in _in(scene, STOPPING_LATER):
+        _stops(desk, scene, fault)
+        assert scene.reload.times() > reloaded, "the run after one that was killed did not reload"
     _is_completed(desk, scene)
     assert times_installed(scene.lab.primary, by_hand) == before, "what was there by hand was installed again"
+
+
+def _in(scene: Scene, faults: Sequence[Fault]) -> list[Fault]:
+    """Those that are in the way of the scene's phase."""
+    return [fault for fault in faults if scene.phase in fault.phases]
 
 
 def _stops(desk: Desk, scene: Scene, fault: Fault) -> None:
@@ -112,7 +116,7 @@ def _stops(desk: Desk, scene: Scene, fault: Fault) -> None:
 
 def _is_completed(desk: Desk, scene: Scene) -> None:
     """With what stops no run going on, the run goes through and tells of it; what it set right is seen from outside."""
-    faults = [fault for fault in PASSED if scene.phase in fault.phases]
+    faults = _in(scene, PASSED)
     _log.info("%s: completed in spite of %s", scene.phase, ", ".join(fault.name for fault in faults))
     with ExitStack() as stack:
         for fault in faults:
