@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -169,6 +170,23 @@ class Lab:
         """Restart one host's server. Raises LabError."""
         host.server.restart()
 
+    def make_standby(self, host: Host) -> None:
+        """Make a host's server a standby of the primary, from a new copy, whatever it was. Raises LabError."""
+        host.server.stop()
+        shutil.rmtree(host.server.data, ignore_errors=True)
+        source = make_conninfo(
+            host=self.primary.name,
+            hostaddr=self.primary.server.address,
+            port=self.primary.server.port,
+            user=SUPERUSER,
+            sslmode="verify-full",
+            application_name=host.name,
+            **self._identity(host).files(),
+        )
+        host.server.copy_from(source)
+        host.server.configure({**_SETTINGS, **host.tls_settings(), "primary_conninfo": source}, *rules(self.place.pool))
+        host.server.start()
+
     def add_foreign_client(self) -> Owner:
         """Append an organisation's own CA to the servers' bundle, in the repository and on the hosts."""
         foreign = make_foreign_client("Elders BV", FOREIGN)
@@ -224,7 +242,7 @@ class Lab:
         self.owner.install_pair(chain.leaves[Side.CLIENT][EXTERNAL], chain.keys.clients[EXTERNAL])
         self._start_primary()
         with ThreadPoolExecutor() as workers:
-            list(workers.map(self._start_standby, self.standbys))
+            list(workers.map(self.make_standby, self.standbys))
         for member in self.place.members:
             member.wait()
         if self.place.pool:
@@ -258,20 +276,6 @@ class Lab:
         with server.connect() as session:
             for role in roles(self.place.pool):
                 session.execute(f'create role "{role}" login'.encode())
-
-    def _start_standby(self, host: Host) -> None:
-        source = make_conninfo(
-            host=self.primary.name,
-            hostaddr=self.primary.server.address,
-            port=self.primary.server.port,
-            user=SUPERUSER,
-            sslmode="verify-full",
-            application_name=host.name,
-            **self._identity(host).files(),
-        )
-        host.server.copy_from(source)
-        host.server.configure({**_SETTINGS, **host.tls_settings(), "primary_conninfo": source}, *rules(self.place.pool))
-        host.server.start()
 
     def _identity(self, host: Host) -> Identity:
         return Identity(SUPERUSER, host.name, str(host.client_directory(SUPERUSER)))

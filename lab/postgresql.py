@@ -122,6 +122,10 @@ class Server:
         """Tell it to read its files again; whether it could is only in its log. Raises LabError."""
         self._act("reload")
 
+    def promote(self) -> None:
+        """Make a standby a primary, and wait until it is. Raises LabError."""
+        self._act("promote")
+
     def is_running(self) -> bool:
         """Whether its postmaster lives."""
         return self.data.is_dir() and self._try("status").returncode == 0

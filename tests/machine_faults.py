@@ -3,67 +3,39 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from enum import StrEnum
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from lab.errors import LabError
-from lab.fleet import Lab
-from lab.host import Host
-from lab.machine import Machine
+from lab.pool import POOL
 from lab.ssh import USER
 from rechain.phase import Phase
-from tests.inventories import set_reload
+from tests.inventories import set_command
+from tests.machine_scene import Scene
 
-_CLIENT = "pgfga"
-_PYTHON = "$(readlink -f /usr/bin/python3)"
+Happens = Callable[[Scene], AbstractContextManager[None]]
 _OTHER_HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKLq1Vb0Zo0s3Qk3Gm0o8r1cBz0m2Z8pQ4Yy0m6mX0Qd"
+_CLOCK = "/usr/lib/python3/dist-packages/another_time.pth"
+_LIMIT_S, _SLOW_S = 25, 40
+_EVERY = (Phase.OVERLAP, Phase.SERVERS, Phase.CLIENTS, Phase.RETIRED)
+_RECONNECTING = (Phase.SERVERS, Phase.CLIENTS)
+_OF_SERVERS = (Phase.OVERLAP, Phase.SERVERS, Phase.RETIRED)
 
 
-@dataclass(frozen=True)
-class Scene:
-    """A fleet on machines, and the host that something happens to: the second of those that a roll-out takes.
+class Kind(StrEnum):
+    """What fails."""
 
-    Attributes:
-        lab: The fleet.
-        phase: The phase that it is moved to.
-        faketime: The library that shifts a clock.
-    """
-
-    lab: Lab
-    phase: Phase
-    faketime: Path
-
-    @property
-    def host(self) -> Host:
-        """The host."""
-        return self.lab.standbys[1]
-
-    @property
-    def machine(self) -> Machine:
-        """Its machine."""
-        assert self.lab.place.machines is not None
-        return self.lab.place.machines.of(self.host.name)
-
-    @property
-    def directory(self) -> Path:
-        """A directory on it whose set this phase changes."""
-        changes_clients = self.phase is Phase.CLIENTS
-        return self.host.client_directory(_CLIENT) if changes_clients else self.host.server_directory
-
-    @property
-    def key(self) -> Path:
-        """The private key in that directory."""
-        return self.directory / ("postgresql.key" if self.phase is Phase.CLIENTS else "server.key")
-
-    def sh(self, script: str) -> str:
-        """Run a script on it, as root."""
-        return self.machine.run("/bin/sh", "-ec", script)
+    NETWORK = "network"
+    SSH = "ssh"
+    FILES = "file system"
+    PRIVILEGES = "privileges"
+    CLOCK = "clock"
+    SERVICE = "service"
 
 
 @dataclass(frozen=True)
@@ -72,29 +44,73 @@ class Fault:
 
     Attributes:
         name: What.
-        says: What the run says about it; empty where the run sets it right by itself.
+        kind: What fails.
+        says: What the run says about it.
         happens: Does it, and undoes it.
         midway: Whether it happens when the first host has its set already.
-        hurts: Whether nobody can log in on the host meanwhile, whatever rechain does.
-        not_in: Phases in which it is in nobody's way.
+        phases: Where it is in the way.
+        where: The inventory host that the run names; empty for the scene's own.
     """
 
     name: str
+    kind: Kind
     says: str
-    happens: Callable[[Scene], AbstractContextManager[None]]
+    happens: Happens
     midway: bool = False
-    hurts: bool = False
-    not_in: tuple[Phase, ...] = ()
+    phases: tuple[Phase, ...] = _EVERY
+    where: str = ""
+
+
+def _scripts(do: str, undo: str) -> Happens:
+    """A fault that one script on the host makes, and another takes back."""
+
+    @contextmanager
+    def happens(scene: Scene) -> Iterator[None]:
+        scene.sh(do)
+        try:
+            yield
+        finally:
+            scene.sh(undo)
+
+    return happens
+
+
+_disk_full = _scripts(
+    # The directory is on a small file system of its own, which has not a byte left.
+    "cp -a $place /tmp/copy; mount -t tmpfs -o size=256k tmpfs $place; cp -a /tmp/copy/. $place; rm -r /tmp/copy;"
+    "head -c 1m /dev/zero >$place/filler 2>/dev/null || true",
+    "umount --lazy $place",
+)
+_read_only = _scripts("mount --bind $place $place; mount -o remount,bind,ro $place", "umount --lazy $place")
+_immutable = _scripts(*(f"find $place -not -type l -print0 | xargs -0 chattr {flag}" for flag in ("+i", "-i")))
+_sudo_refused = _scripts(f"mv /etc/sudoers.d/{USER} /root/", f"mv /root/{USER} /etc/sudoers.d/")
+_no_python = _scripts("mount --bind /dev/null $python", "umount $python")
+
+
+def _clock(seconds: int) -> Happens:
+    """What the module is told of the time: no namespace shifts it, and sshd would not live with libfaketime."""
+    return _scripts(
+        f"echo 'import time; time.time = lambda now=time.time: now() + {seconds}' >{_CLOCK}",
+        f"rm {_CLOCK}",
+    )
+
+
+@contextmanager
+def _key_open_to_all(scene: Scene) -> Iterator[None]:
+    """A server has read its key and goes on; a client reads it at each login, and libpq refuses it."""
+    with scene.losing(scene.reads_key):
+        scene.sh("chmod 644 $key")
+        yield
 
 
 @contextmanager
 def _link_down(scene: Scene) -> Iterator[None]:
-    assert scene.lab.place.machines is not None
-    scene.lab.place.machines.cut(scene.host.name)
-    try:
-        yield
-    finally:
-        scene.lab.place.machines.mend(scene.host.name)
+    with scene.losing(scene.reaches_host):
+        scene.machines.cut(scene.host.name)
+        try:
+            yield
+        finally:
+            scene.machines.mend(scene.host.name)
 
 
 @contextmanager
@@ -105,16 +121,14 @@ def _no_sshd(scene: Scene) -> Iterator[None]:
     try:
         yield
     finally:
-        assert scene.lab.place.machines is not None
-        scene.lab.place.machines.ssh.start(scene.machine)
+        scene.machines.ssh.start(scene.machine)
 
 
 @contextmanager
 def _other_host_key(scene: Scene) -> Iterator[None]:
-    assert scene.lab.place.machines is not None
-    known_hosts = scene.lab.place.machines.ssh.known_hosts
+    known_hosts = scene.machines.ssh.known_hosts
     before = known_hosts.read_text("ascii")
-    scene.lab.place.machines.ssh.know(scene.machine.address, _OTHER_HOST_KEY)
+    scene.machines.ssh.know(scene.machine.address, _OTHER_HOST_KEY)
     try:
         yield
     finally:
@@ -122,126 +136,114 @@ def _other_host_key(scene: Scene) -> Iterator[None]:
 
 
 @contextmanager
-def _disk_full(scene: Scene) -> Iterator[None]:
-    """The directory is on a small file system of its own, which has not a byte left."""
-    place = shlex.quote(str(scene.directory))
-    scene.sh(
-        f"cp -a {place} /tmp/copy; mount -t tmpfs -o size=256k tmpfs {place}; cp -a /tmp/copy/. {place};"
-        f"rm -r /tmp/copy; head -c 1m /dev/zero >{place}/filler 2>/dev/null || true"
-    )
-    try:
-        yield
-    finally:
-        scene.sh(f"umount --lazy {place}")
+def _server_down(scene: Scene) -> Iterator[None]:
+    with scene.losing(scene.reaches_host):
+        scene.host.server.stop()
+        try:
+            yield
+        finally:
+            scene.host.server.start()
 
 
 @contextmanager
-def _read_only(scene: Scene) -> Iterator[None]:
-    place = shlex.quote(str(scene.directory))
-    scene.sh(f"mount --bind {place} {place}; mount -o remount,bind,ro {place}")
+def _promoted(scene: Scene) -> Iterator[None]:
+    """Somebody promotes the standby, and the primary lives on; what he makes good is the standby, by a new copy."""
+    scene.host.server.promote()
     try:
         yield
     finally:
-        scene.sh(f"umount --lazy {place}")
-
-
-@contextmanager
-def _immutable(scene: Scene) -> Iterator[None]:
-    every = f"find {shlex.quote(str(scene.directory))} -not -type l -print0 | xargs -0 chattr"
-    scene.sh(f"{every} +i")
-    try:
-        yield
-    finally:
-        scene.sh(f"{every} -i")
-
-
-@contextmanager
-def _sudo_refused(scene: Scene) -> Iterator[None]:
-    scene.sh(f"mv /etc/sudoers.d/{USER} /root/")
-    try:
-        yield
-    finally:
-        scene.sh(f"mv /root/{USER} /etc/sudoers.d/")
-
-
-@contextmanager
-def _no_python(scene: Scene) -> Iterator[None]:
-    scene.sh(f"mount --bind /dev/null {_PYTHON}")
-    try:
-        yield
-    finally:
-        scene.sh(f"umount {_PYTHON}")
+        with scene.losing(scene.reaches_host):
+            scene.lab.make_standby(scene.host)
 
 
 @contextmanager
 def _slow(scene: Scene) -> Iterator[None]:
-    """A reload that takes longer than a roll-out may."""
+    """PgBouncer's reload takes longer than a roll-out may. It ends by itself, after the run has."""
     settings = scene.lab.repository.root / "rechain.yml"
     before = settings.read_text("utf-8")
-    settings.write_text(f"{before}roll_out_s: 12\n", "utf-8")
-    reload = scene.host.server.reload_command
-    set_reload(scene.lab, scene.host, f"sleep 15; {reload}")
+    settings.write_text(f"{before}roll_out_s: {_LIMIT_S}\n", "utf-8")
     try:
-        yield
+        with _pooler_reloaded_by(scene, f"sleep {_SLOW_S}; {_pooler_reload(scene)}"):
+            yield
     finally:
         settings.write_text(before, "utf-8")
-        set_reload(scene.lab, scene.host, reload)
 
 
 @contextmanager
-def _clock_behind(scene: Scene) -> Iterator[None]:
-    """Python lives a day ago; sshd's sandbox would end a daemon that is led to believe so."""
-    shared, real = shutil.copy(scene.faketime, scene.host.server.directory), "/usr/bin/python3-at-its-own-time"
-    scene.machine.put("/root/python3", f'#!/bin/sh\nLD_PRELOAD={shared} FAKETIME=-1d exec {real} "$@"\n', 0o755)
-    scene.sh(f"chmod 755 /root; cp {_PYTHON} {real}; mount --bind /root/python3 {_PYTHON}")
-    try:
+def _reload_breaks_the_pair(scene: Scene) -> Iterator[None]:
+    """Between its installation and PgBouncer's reload, which ends with 0, the pair is broken."""
+    other = scene.pool.machine.directory / "other.key"
+    other.write_bytes(_another_key())
+    copy = shlex.join(["cp", str(other), str(scene.pool.server_directory / "server.key")])
+    with _pooler_reloaded_by(scene, f"{copy}; {_pooler_reload(scene)}"):
         yield
-    finally:
-        scene.sh(f"umount {_PYTHON}")
 
 
 @contextmanager
-def _server_down(scene: Scene) -> Iterator[None]:
-    scene.host.server.stop()
-    try:
-        yield
-    finally:
-        scene.host.server.start()
-
-
-@contextmanager
-def _key_open_to_all(scene: Scene) -> Iterator[None]:
-    scene.key.resolve().chmod(0o644)
-    yield
-
-
-@contextmanager
-def _pooler_with_a_broken_pair(scene: Scene) -> Iterator[None]:
+def _pooler_has_a_broken_pair(scene: Scene) -> Iterator[None]:
     """Somebody copied another key, and reloaded: PgBouncer says nothing, and goes on with the old pair."""
-    assert scene.lab.place.pool is not None
-    pool = scene.lab.place.pool
-    key = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (pool.server_directory / "server.key").resolve().write_bytes(key)
-    pool.machine.run("/bin/sh", "-c", str(pool.inventory_variables()["rechain_services"][0]["reload"]))
+    (scene.pool.server_directory / "server.key").write_bytes(_another_key())
+    scene.pool.machine.run("/bin/sh", "-c", _pooler_reload(scene))
     yield
+
+
+@contextmanager
+def _pooler_reloaded_by(scene: Scene, command: str) -> Iterator[None]:
+    set_command(scene.lab, (POOL, "rechain_services"), command)
+    try:
+        yield
+    finally:
+        set_command(scene.lab, (POOL, "rechain_services"), _pooler_reload(scene))
+
+
+def _pooler_reload(scene: Scene) -> str:
+    return str(scene.pool.inventory_variables()["rechain_services"][0]["reload"])
+
+
+def _another_key() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 STOPPING = (
-    Fault("link down", "", _link_down, midway=True, hurts=True),
-    Fault("sshd killed", "", _no_sshd, midway=True),
-    Fault("PostgreSQL down", "", _server_down, midway=True, hurts=True),
-    Fault("host key changed", "Host key verification failed", _other_host_key),
-    Fault("disk full", "No space left on device", _disk_full),
-    Fault("read-only file system", "Read-only file system", _read_only),
-    Fault("immutable files", "Operation not permitted", _immutable),
-    Fault("sudo refused", "password", _sudo_refused),
-    Fault("Python missing", "python3", _no_python),
-    Fault("slow host", "did not end within 12 s", _slow, not_in=(Phase.CLIENTS,)),
-    Fault("clock a day behind", "set the clock", _clock_behind),
+    Fault("link down", Kind.NETWORK, "", _link_down, midway=True),
+    Fault("host key changed", Kind.SSH, "Host key verification failed", _other_host_key),
+    Fault("sshd killed", Kind.SSH, "", _no_sshd, midway=True),
+    Fault("read-only file system", Kind.FILES, "Read-only file system", _read_only),
+    Fault("disk full", Kind.FILES, "No space left on device", _disk_full),
+    Fault("immutable files", Kind.FILES, "Operation not permitted", _immutable),
+    Fault("sudo refused", Kind.PRIVILEGES, "password", _sudo_refused),
+    Fault("Python missing", Kind.FILES, "python3", _no_python),
+    Fault("clock a day behind", Kind.CLOCK, "which is 1.0 days behind; set the clock", _clock(-86400)),
+    Fault("PostgreSQL down", Kind.SERVICE, "", _server_down, midway=True, phases=_OF_SERVERS),
 )
-"""Each stops the run at the host, by name."""
-SET_RIGHT = (
-    Fault("key with wrong mode", "", _key_open_to_all),
-    Fault("PgBouncer with a broken pair", "", _pooler_with_a_broken_pair, not_in=(Phase.CLIENTS,)),
+"""Each stops the run at the host, by name, and leaves the host's files as they were."""
+STOPPING_LATER = (
+    Fault(
+        "PgBouncer's pair broken at its reload", Kind.SERVICE, "after the reload it serves the leaf",
+        _reload_breaks_the_pair, phases=(Phase.SERVERS,), where=POOL,
+    ),
+    Fault(
+        "PgBouncer's pair broken at its reload", Kind.SERVICE, "files or modes were changed after they were installed",
+        _reload_breaks_the_pair, phases=(Phase.OVERLAP, Phase.RETIRED), where=POOL,
+    ),
+    Fault(
+        "slow host", Kind.SERVICE, f"did not end within {_LIMIT_S} s", _slow, phases=_OF_SERVERS, where=POOL,
+    ),
+    Fault(
+        "PostgreSQL down", Kind.SERVICE, "", _server_down, midway=True, phases=(Phase.CLIENTS,),
+    ),
+    Fault(
+        "standby promoted", Kind.SERVICE, "more than one server is a primary",
+        _promoted, midway=True, phases=_RECONNECTING,
+    ),
+)  # fmt: skip
+"""Each stops the run when the hosts before have their sets: at the last host, at replication, or at the logins."""
+PASSED = (
+    Fault("key with wrong mode", Kind.FILES, "", _key_open_to_all),
+    Fault("PgBouncer with a broken pair", Kind.SERVICE, "", _pooler_has_a_broken_pair),
+    Fault("clock a day ahead", Kind.CLOCK, "its clock is 1.0 days ahead", _clock(86400)),
+    Fault("standby promoted", Kind.SERVICE, "", _promoted, midway=True, phases=(Phase.OVERLAP, Phase.RETIRED)),
 )
-"""What the run itself sets right."""
+"""What the run sets right by itself, tells of, or does not mind."""
+ONE_OF_EACH_KIND = tuple(next(fault for fault in STOPPING if fault.kind is kind) for kind in Kind)

@@ -89,7 +89,8 @@ def _ours(event: Mapping[str, Any]) -> HostResult:
     if event["event"] == "runner_on_failed":
         outcome = Outcome.REFUSED_CLAIM if result.get("outcome") == _REFUSED else Outcome.FAILED
         return HostResult(event["host"], outcome, files, _message(event))
-    return HostResult(event["host"], Outcome(result["outcome"]), files, served=dict(result["served"]))
+    to_be_seen_to = str(result.get("msg", ""))
+    return HostResult(event["host"], Outcome(result["outcome"]), files, to_be_seen_to, dict(result["served"]))
 
 
 def _message(event: Mapping[str, Any]) -> str:

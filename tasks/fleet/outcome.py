@@ -38,7 +38,7 @@ class HostResult:
         host: Inventory name.
         outcome: What became of it.
         changed_files: Paths on the host whose content is now different; empty with the users' own playbook.
-        message: What the host said, for a failure; else empty.
+        message: What the host said: why it failed, or what has to be seen to all the same; else empty.
         served: Endpoint (`address:port`) to the fingerprint it serves, None when it does not speak TLS; empty with
             the users' own playbook.
     """

@@ -62,3 +62,22 @@ def test_what_both_clocks_judge_alike_is_no_matter_of_clocks(
     """A CA that its owner publishes ahead, and a chain that has expired and is replaced with downtime."""
     monkeypatch.setattr(dates, "time", SimpleNamespace(time=lambda: moment.timestamp() + 60))
     dates.require_fitting_clock(_sets(), moment.timestamp())
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "told"),
+    [
+        (_DAYS - 2, "its clock is 1.0 days ahead; set it"),
+        (-_DAYS + 2, "its clock is 1.0 days behind; set it"),
+        (600, "its clock is 10 minutes ahead; set it"),
+        (-240, ""),
+        (240, ""),
+    ],
+)
+def test_a_wrong_clock_is_told_whatever_it_means_today(
+    dates: Any, monkeypatch: pytest.MonkeyPatch, ahead_s: float, told: str
+) -> None:
+    """One that is ahead refuses nothing yet; the five minutes of backdated certificates are let pass."""
+    monkeypatch.setattr(dates, "time", SimpleNamespace(time=lambda: _ASKED + ahead_s))
+    assert dates.wrong_clock(_ASKED) == told
+    assert dates.wrong_clock(0) == "", "the worker's clock is not known"

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tasks.playbooks.module_utils.rechain_apply import Installation
-    from tasks.playbooks.module_utils.rechain_dates import require_fitting_clock
+    from tasks.playbooks.module_utils.rechain_dates import require_fitting_clock, wrong_clock
     from tasks.playbooks.module_utils.rechain_pem import Refused, leaf_fingerprint
     from tasks.playbooks.module_utils.rechain_prove import Limits, Unproven
     from tasks.playbooks.module_utils.rechain_sets import CertSet, read_sets
     from tasks.playbooks.module_utils.rechain_state import ClaimRefused, HostState
 else:
     from ansible.module_utils.rechain_apply import Installation
-    from ansible.module_utils.rechain_dates import require_fitting_clock
+    from ansible.module_utils.rechain_dates import require_fitting_clock, wrong_clock
     from ansible.module_utils.rechain_pem import Refused, leaf_fingerprint
     from ansible.module_utils.rechain_prove import Limits, Unproven
     from ansible.module_utils.rechain_sets import CertSet, read_sets
@@ -61,6 +61,7 @@ RETURN = """
 outcome: {description: installed or unchanged; on failure failed or refused_claim., type: str, returned: always}
 changed_files: {description: Paths whose content is now different., type: list, returned: always}
 served: {description: Endpoint (address:port) to the fingerprint that it serves., type: dict, returned: success}
+msg: {description: "Why it failed; on success, by how much the host's clock is wrong.", type: str, returned: sometimes}
 """
 
 ARGUMENTS = {
@@ -92,6 +93,7 @@ def main() -> None:
     """Read the parameters, install, and answer Ansible in one of four outcomes."""
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     installations: list[Installation] = []
+    clock = wrong_clock(module.params["asked"])
     try:
         result = install(module.params, installations, check_mode=module.check_mode)
     except ClaimRefused as error:
@@ -99,7 +101,7 @@ def main() -> None:
     except (Refused, Unproven, OSError) as error:
         changed = _changed(installations)
         module.fail_json(msg=_words(error), outcome="failed", changed_files=changed, changed=bool(changed))
-    module.exit_json(**result)
+    module.exit_json(**result, **({"msg": clock} if clock else {}))
 
 
 def install(params: Mapping[str, Any], installations: list[Installation], *, check_mode: bool) -> dict[str, Any]:

@@ -20,6 +20,8 @@ else:
 
 _TIMEOUT_S = 10
 _DAY_S = 86400.0
+_TOLERATED_S = 300.0
+"""Certificates are valid from five minutes before they were issued."""
 
 
 def require_fitting_clock(sets: Iterable[CertSet], asked: float) -> None:
@@ -39,9 +41,22 @@ def require_fitting_clock(sets: Iterable[CertSet], asked: float) -> None:
     for label, pem in _each(sets):
         start, end = _dates(pem)
         if here < start and (not asked or asked >= start):
-            raise Refused(f"{label}: not valid yet by this host's clock, {_told(here, asked or start)}; set the clock")
+            off = _off(here, asked or start)
+            raise Refused(f"{label}: not valid yet by this host's clock, which is {off}; set the clock")
         if asked and here > end >= asked:
-            raise Refused(f"{label}: has ended by this host's clock, {_told(here, asked)}; set the clock")
+            raise Refused(f"{label}: has ended by this host's clock, which is {_off(here, asked)}; set the clock")
+
+
+def wrong_clock(asked: float) -> str:
+    """What is to be told of a clock that is wrong, whatever it means for today's certificates; empty for a right one.
+
+    One that runs ahead refuses nothing until a certificate ends, and then refuses it too early.
+
+    Args:
+        asked: The worker's clock just before, seconds since 1970; 0 when it is not known.
+    """
+    here = time.time()
+    return f"its clock is {_off(here, asked)}; set it" if asked and abs(here - asked) > _TOLERATED_S else ""
 
 
 def _each(sets: Iterable[CertSet]) -> Iterable[tuple[str, str]]:
@@ -67,7 +82,7 @@ def _dates(pem: str) -> tuple[float, float]:
     return ssl.cert_time_to_seconds(found["notBefore"]), ssl.cert_time_to_seconds(found["notAfter"])
 
 
-def _told(here: float, there: float) -> str:
+def _off(here: float, there: float) -> str:
     away = abs(here - there)
-    amount = f"{away / _DAY_S:.1f} days" if away > _DAY_S else f"{away / 60:.0f} minutes"
-    return f"which is {amount} {'behind' if here < there else 'ahead'}"
+    amount = f"{away / _DAY_S:.1f} days" if away > _DAY_S / 2 else f"{away / 60:.0f} minutes"
+    return f"{amount} {'behind' if here < there else 'ahead'}"
