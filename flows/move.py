@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from rechain.errors import RollOutFailed
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rechain.errors import RollOutFailed, VerificationFailed
 from rechain.phase import Phase
 from rechain.rotation import Claim, Gate
 from tasks.claim import publish
@@ -10,6 +13,7 @@ from tasks.deploy import record_phase, write_phase
 from tasks.distribute import distribute
 from tasks.fleet.server_log import Marks
 from tasks.logs import certificate_alerts, mark_logs, refuses_server, save_marks
+from tasks.put_back import take_back
 from tasks.reconnect import hosts_in_order, reconnect_standbys
 from tasks.record import mark_ended, mark_started, run_directory
 from tasks.run_page import show_canary, show_progress
@@ -20,6 +24,17 @@ from tasks.watch import Watched
 
 _SHRINKING = (Phase.RETIRED, Phase.ISSUED)
 _CLIENTS_CHANGE = (Phase.SERVERS, Phase.CLIENTS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Moving:
+    """What a move is about: the environment, its hosts in order, and the logs as they were when it began."""
+
+    ref: EnvironmentRef
+    hosts: tuple[str, ...]
+    claim: Claim
+    canary: Watched
+    marks: Marks
 
 
 def move(ref: EnvironmentRef, phase: Phase, claim: Claim, canary: Watched) -> bool | None:
@@ -44,11 +59,11 @@ def move(ref: EnvironmentRef, phase: Phase, claim: Claim, canary: Watched) -> bo
     write_phase(ref, phase, claim)
     show_progress(ref)
     publish(ref, claim, f"{ref.environment}: deploy phase {phase}")
+    fleet = _Moving(ref, hosts, claim, canary, marks)
     if phase in _SHRINKING:
-        _shrink(ref, phase, hosts, claim, marks)
+        _shrink(fleet, phase)
     elif phase is Phase.SERVERS and state.rotation.phase is Phase.OVERLAP:
-        first = _try_one(ref, hosts, claim, canary, marks)
-        distribute(ref, phase, [host for host in hosts if host != first], claim.number)
+        _switch_servers(fleet)
     else:
         distribute(ref, phase, hosts, claim.number)
     if phase in _CLIENTS_CHANGE:
@@ -70,60 +85,100 @@ def _first_to_switch(state: FleetState, hosts: tuple[str, ...]) -> str:
     return next((host for host in hosts if host in hearable), hosts[0])
 
 
-def _try_one(ref: EnvironmentRef, hosts: tuple[str, ...], claim: Claim, canary: Watched, marks: Marks) -> str:
+def _switch_servers(moving: _Moving) -> None:
     """Let one server present its next certificate, and hear from its log who refuses it, before all others follow.
 
-    An application whose bundle nobody knows of shows nowhere else, and here it can still log in everywhere else.
-
-    Returns:
-        Which it was.
+    An application whose bundle nobody knows of shows nowhere else, and with one server it can still log in elsewhere.
+    The logs are heard once more when all have followed: it may know some of them only.
 
     Raises:
-        RollOutFailed: Somebody refuses it; every server presents its current certificate again.
+        RollOutFailed: Somebody refuses them; every server presents its current certificate again.
     """
-    first = _first_to_switch(observe(ref), hosts)
-    distribute(ref, Phase.SERVERS, [first], claim.number)
-    canary.watch_on()
-    state = observe(ref)
-    alerts, unreadable = certificate_alerts(state, marks, [first])
-    refusing = [line for line in alerts.get(first, ()) if refuses_server(line)]
-    if first in unreadable or first not in marks:
-        progress.warning("nobody hears who refuses %s: %s", first, unreadable.get(first, "the inventory names no log"))
-    elif refusing and any(one.gate is Gate.SERVER_LOG for one in state.rotation.approvals):
-        progress.warning("%s is refused, and gate server-log was approved: %s", first, refusing[-1])
-    elif refusing:
-        _widen(ref, Phase.OVERLAP, hosts, claim)
+    state = observe(moving.ref)
+    first = _first_to_switch(state, moving.hosts)
+    if not any(service.log for host in state.fleet.hosts for service in host.services):
+        progress.warning("nobody hears who refuses a server: the inventory names no log (rechain_services: log)")
+    distribute(moving.ref, Phase.SERVERS, [first], moving.claim.number)
+    _refuse_refused(moving, [first])
+    distribute(moving.ref, Phase.SERVERS, [host for host in moving.hosts if host != first], moving.claim.number)
+    _refuse_refused(moving, moving.hosts)
+
+
+def _refuse_refused(moving: _Moving, switched: Sequence[str]) -> None:
+    moving.canary.watch_on()
+    state = observe(moving.ref)
+    alerts, unreadable = certificate_alerts(state, moving.marks, switched)
+    for host, why in unreadable.items():
+        progress.warning("nobody hears who refuses %s: %s", host, why)
+    refusing = {host: lines[-1] for host in alerts if (lines := [one for one in alerts[host] if refuses_server(one)])}
+    for host, line in refusing.items():
+        if _is_approved(state):
+            progress.warning("%s is refused, and gate server-log was approved: %s", host, line)
+            continue
+        rest = _widen(moving, Phase.OVERLAP, host)
         raise RollOutFailed(
-            first,
-            f"logged after it got its next certificate: {refusing[-1]}",
-            "it presents its current one again, phase overlap; an alert `unknown ca` is a client without the new "
-            "bundle: install it there, then run again",
+            host,
+            f"logged after it got its next certificate: {line}",
+            f"{rest or 'it presents its current one again, phase overlap'}; an alert `unknown ca` is a client without "
+            "the new bundle: install it there, then run again",
         )
-    return first
 
 
-def _shrink(ref: EnvironmentRef, phase: Phase, hosts: tuple[str, ...], claim: Claim, marks: Marks) -> None:
-    """Take a generation out of the bundles host by host; a new rejection in a host's log widens all of them again."""
-    state = observe(ref)
-    for host in hosts:
-        distribute(ref, phase, [host], claim.number)
-        alerts, _ = certificate_alerts(state, marks, [host])
-        if alerts.get(host):
+def _shrink(moving: _Moving, phase: Phase) -> None:
+    """Take a generation out of the bundles host by host; a new rejection in a log widens all of them again.
+
+    On the way back nothing waits for a log that can't be read.
+    """
+    for number, host in enumerate(moving.hosts, start=1):
+        distribute(moving.ref, phase, [host], moving.claim.number)
+        moving.canary.watch_on()
+        state = observe(moving.ref)
+        alerts, unreadable = certificate_alerts(state, moving.marks, moving.hosts[:number])
+        for refused in filter(alerts.get, alerts):
             wide = phase.preceding or Phase.OVERLAP
-            _widen(ref, wide, hosts, claim)
+            rest = _widen(moving, wide, refused)
             raise RollOutFailed(
-                host,
-                f"logged after its bundle shrank: {alerts[host][-1]}",
-                f"all bundles are wide again, phase {wide}; find who it is, then run again: a failed verification is "
-                "somebody with the old certificate, an alert `unknown ca` somebody without the new bundle",
+                refused,
+                f"logged after its bundle shrank: {alerts[refused][-1]}",
+                f"{rest or f'all bundles are wide again, phase {wide}'}; find who it is, then run again: a failed "
+                "verification is somebody with the old certificate, an alert `unknown ca` somebody without the new "
+                "bundle",
+            )
+        if unreadable and phase is Phase.RETIRED and not _is_approved(state):
+            deaf, why = next(iter(unreadable.items()))
+            raise RollOutFailed(
+                deaf,
+                f"its log can't be read after its bundle shrank: {why}",
+                f"see that it can, and run again; or look at it yourself: `rechain approve {moving.ref.environment} "
+                f"server-log`",
             )
 
 
-def _widen(ref: EnvironmentRef, wide: Phase, hosts: tuple[str, ...], claim: Claim) -> None:
-    """Back to where everybody logged in; the alerts that led there are told, and keep no gate shut."""
-    write_phase(ref, wide, claim)
-    distribute(ref, wide, hosts, claim.number)
-    verify_phase(ref, wide)
+def _is_approved(state: FleetState) -> bool:
+    return any(one.gate is Gate.SERVER_LOG for one in state.rotation.approvals)
+
+
+def _widen(moving: _Moving, wide: Phase, refused: str) -> str:
+    """Back to where everybody logged in, the host that refuses somebody first.
+
+    The alerts that led there are told, and keep no gate shut.
+
+    Returns:
+        What is not back yet, for a person; empty when all is.
+    """
+    ref = moving.ref
+    write_phase(ref, wide, moving.claim)
+    hosts = [refused, *(host for host in moving.hosts if host != refused)]
+    failed = take_back(ref, wide, hosts, moving.claim)
+    for error in failed:
+        progress.warning("not taken back: %s", error)
+    if failed:
+        return f"all but {', '.join(error.where for error in failed)} are back at phase {wide}: run again to go on"
+    try:
+        verify_phase(ref, wide)
+    except VerificationFailed as error:
+        return f"every host was taken back to phase {wide}, but {error.where}: {error.what}"
     state = observe(ref)
     save_marks(run_directory(ref, state.rotating.next.number), mark_logs(state))
-    record_phase(ref, claim)
+    record_phase(ref, moving.claim)
+    return ""

@@ -16,10 +16,13 @@ from tasks.state import FleetState
 
 _FILE = "log-marks.json"
 _CLIENT_SAYS_NO = re.compile(
-    r"alert (unknown ca|bad certificate|certificate unknown|certificate expired|unsupported certificate|decrypt error)",
+    r"alert (unknown ca|bad certificate|certificate unknown|certificate expired|unsupported certificate|decrypt error)"
+    r"|remote error: tls: (unknown certificate|bad certificate|expired certificate|unsupported certificate"
+    r"|error decrypting)",
     re.IGNORECASE,
 )
-"""RFC 8446, section 6.2: what the peer sends; a server's own verdict is `certificate verify failed`."""
+"""RFC 8446, section 6.2: what the peer sends, in OpenSSL's words and in Go's (crypto/tls, alert.go); a server's own
+verdict is `certificate verify failed`."""
 _NO_MARK = "nobody remembers where it ended when the phase began, which was perhaps on another worker"
 
 
@@ -36,12 +39,15 @@ def save_marks(directory: Path, marks: Marks) -> None:
 
 
 def load_marks(directory: Path) -> Marks:
-    """The marks of the latest phase's beginning; none when it began on another worker."""
+    """The marks of the latest phase's beginning; none when another worker, or another version of this, made them."""
     path = directory / _FILE
     if not path.exists():
         return {}
     content = json.loads(path.read_text(encoding="utf-8"))
-    return {host: tuple(_mark(at) for at in found) for host, found in content.items()}
+    try:
+        return {host: tuple(_mark(at) for at in found) for host, found in content.items()}
+    except TypeError:
+        return {}
 
 
 def certificate_alerts(

@@ -22,7 +22,7 @@ def put_back(ref: EnvironmentRef, hosts: Sequence[str], claim: Claim) -> None:
     """
     progress.warning("the replacement is undone: every host gets back what it had")
     write_phase(ref, Phase.ISSUED, claim)
-    failed = [error for host in hosts if (error := _put_back(ref, host, claim))]
+    failed = take_back(ref, Phase.ISSUED, hosts, claim)
     for error in failed:
         progress.warning("not put back: %s", error)
     if not failed:
@@ -30,9 +30,20 @@ def put_back(ref: EnvironmentRef, hosts: Sequence[str], claim: Claim) -> None:
     publish(ref, claim, f"{ref.environment}: the replacement is undone")
 
 
-def _put_back(ref: EnvironmentRef, host: str, claim: Claim) -> RollOutFailed | None:
+def take_back(ref: EnvironmentRef, phase: Phase, hosts: Sequence[str], claim: Claim) -> list[RollOutFailed]:
+    """Roll out what the repository holds by now, each host by itself: one that fails keeps no other from it.
+
+    Side effect: every host, in the order given. Idempotent, safe to retry.
+
+    Returns:
+        The failures, one a host.
+    """
+    return [error for host in hosts if (error := _take_back(ref, phase, host, claim))]
+
+
+def _take_back(ref: EnvironmentRef, phase: Phase, host: str, claim: Claim) -> RollOutFailed | None:
     try:
-        distribute(ref, Phase.ISSUED, [host], claim.number)
+        distribute(ref, phase, [host], claim.number)
     except RollOutFailed as error:
         return error
     return None

@@ -13,7 +13,7 @@ from rechain.phase import Phase
 from rechain.rotation import is_replaced_half
 from tasks.access import accesses_midway, reading_access
 from tasks.fleet.connection import Access, Unreadable
-from tasks.fleet.replication import find_primary, is_in_recovery, reconnect, standbys
+from tasks.fleet.replication import find_primaries, is_in_recovery, reconnect, standbys
 from tasks.state import EnvironmentRef, FleetState, observe
 from tasks.step import step
 
@@ -55,7 +55,8 @@ def reconnect_standbys(ref: EnvironmentRef, phase: Phase) -> tuple[str, ...]:
         The standbys that were reconnected, by application_name.
 
     Raises:
-        VerificationFailed: The primary can't be told, or a standby did not come back.
+        VerificationFailed: Replication can't be read, two servers are primaries of one cluster, or a standby did not
+            come back.
     """
     state = observe(ref)
     wanted = {name: chain.leaf.serial for name, chain in compose(state.rotating, phase).clients.items()}
@@ -64,11 +65,13 @@ def reconnect_standbys(ref: EnvironmentRef, phase: Phase) -> tuple[str, ...]:
         return ()
     done = []
     with reading_access(state) as access:
-        primary = _readable(find_primary(endpoints, access))
-        for standby in _readable(standbys(primary, access)):
-            if standby.serial is not None and standby.serial != wanted.get(standby.user, standby.serial):
-                reconnect(primary, access, standby, renewed=True)
-                done.append(standby.application)
+        primaries = _readable(find_primaries(endpoints, access))
+        cascading = [endpoint for endpoint in endpoints if endpoint not in primaries]
+        for upstream in (*primaries, *cascading):
+            for standby in _readable(standbys(upstream, access)):
+                if standby.serial is not None and standby.serial != wanted.get(standby.user, standby.serial):
+                    reconnect(upstream, access, standby, renewed=True)
+                    done.append(standby.application)
     return tuple(done)
 
 

@@ -48,7 +48,8 @@ def ask_hosts(
             on_event(event)
 
     with without_certs(root.absolute(), environment, asked) as inventory:
-        play = Play(root.absolute(), PLAYBOOKS / playbook, inventory, parallel=min(len(hosts), _AT_ONCE))
+        path, limit = PLAYBOOKS / playbook, tuple(sorted(hosts))
+        play = Play(root.absolute(), path, inventory, limit=limit, parallel=min(len(hosts), _AT_ONCE))
         return _why_silent(run_play(play, timeout_s=limit_s, on_event=hear), limit_s)
 
 

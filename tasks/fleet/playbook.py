@@ -38,6 +38,11 @@ _IMPOSED = {
     "ANSIBLE_KEEP_REMOTE_FILES": "0",
     "ANSIBLE_DISPLAY_ARGS_TO_STDOUT": "0",
     "ANSIBLE_DIFF_ALWAYS": "0",
+    "ANSIBLE_LOG_PATH": "/dev/null",  # an ansible.cfg may name one, and without no_log a key is written there
+    # Nobody sits at the terminal that ansible-runner makes: a question would last until the time limit.
+    "ANSIBLE_ASK_PASS": "0",
+    "ANSIBLE_BECOME_ASK_PASS": "0",
+    "ANSIBLE_ASK_VAULT_PASS": "0",
     "MAX_EVENT_RES": str(64 * 1024 * 1024),  # ansible-runner drops longer results, by default from 700 kB on
     # ssh would ask for an unknown host key on the terminal that ansible-runner makes, and wait for ever.
     "SSH_ASKPASS": "/bin/false",

@@ -70,18 +70,37 @@ def is_in_recovery(endpoint: Endpoint, access: Access) -> bool | Unreadable:
         return unreadable(endpoint, error)
 
 
-def find_primary(endpoints: Iterable[Endpoint], access: Access) -> Endpoint | Unreadable:
-    """The one server that is no standby. Two of them, or one that can't be asked, make it unreadable."""
-    answers = {endpoint: is_in_recovery(endpoint, access) for endpoint in endpoints}
-    for answer in answers.values():
+def find_primaries(endpoints: Iterable[Endpoint], access: Access) -> tuple[Endpoint, ...] | Unreadable:
+    """The servers that are no standbys: one of each cluster, told apart by the identifier that its servers share.
+
+    Returns:
+        The primaries; or why they can't be told: two of one cluster, or a server that can't be asked.
+
+    References: PostgreSQL documentation, `pg_control_system`.
+    """
+    primaries: dict[object, Endpoint] = {}
+    for endpoint in endpoints:
+        answer = _cluster(endpoint, access)
         if isinstance(answer, Unreadable):
             return answer
-    primaries = [endpoint for endpoint, in_recovery in answers.items() if not in_recovery]
-    if len(primaries) == 1:
-        return primaries[0]
-    names = ", ".join(map(str, primaries or answers))
-    what = "more than one server is a primary" if primaries else "every server is a standby"
-    return Unreadable(names, what)
+        cluster, in_recovery = answer
+        if in_recovery:
+            continue
+        if cluster in primaries:
+            return Unreadable(f"{primaries[cluster]}, {endpoint}", "more than one server is a primary of one cluster")
+        primaries[cluster] = endpoint
+    return tuple(primaries.values())
+
+
+def _cluster(endpoint: Endpoint, access: Access) -> tuple[object, bool] | Unreadable:
+    try:
+        with connected(endpoint, access) as connection:
+            row = connection.execute(
+                "SELECT system_identifier, pg_is_in_recovery() FROM pg_control_system()"
+            ).fetchone()
+            return (row[0], bool(row[1])) if row else Unreadable(str(endpoint), "pg_control_system() tells nothing")
+    except psycopg.Error as error:
+        return unreadable(endpoint, error)
 
 
 def standbys(upstream: Endpoint, access: Access) -> tuple[Standby, ...] | Unreadable:

@@ -173,9 +173,11 @@ def _is_explained(results: Sequence[HostResult]) -> bool:
 
 def _why(ended: Ended, timeout_s: float) -> str:
     """Why Ansible ended, where it tells of no host."""
-    if ended.status == "timeout":
-        return f"Ansible did not end within {timeout_s:.0f} s; work on a host may go on for a while"
     said = last_words(ended) or "it said nothing"
+    if ended.status == "timeout":
+        return (
+            f"Ansible did not end within {timeout_s:.0f} s, and said last: {said}; work on a host may go on for a while"
+        )
     return f"ansible-playbook ended with code {ended.code}: {said}" if ended.code else _incomplete(ended, said)
 
 

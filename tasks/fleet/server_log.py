@@ -23,11 +23,13 @@ class LogPosition:
         path: Absolute path of the log.
         inode: Which file it was; None when there was none yet.
         offset: How many bytes of it are older than the mark.
+        tail: Digest of the last of those: a log that was emptied and has grown again is another one.
     """
 
     path: str
     inode: int | None
     offset: int
+    tail: str
 
 
 Mark = LogPosition | Unreadable

@@ -11,8 +11,9 @@ import pytest
 
 from lab.fleet import Lab
 from rechain.login import ClientFiles
+from tasks.fleet import replication
 from tasks.fleet.connection import Access, Unreadable
-from tasks.fleet.replication import ReconnectFailed, Standby, find_primary, is_in_recovery, reconnect, standbys
+from tasks.fleet.replication import ReconnectFailed, Standby, find_primaries, is_in_recovery, reconnect, standbys
 from tests.plugins.authority import Authority
 
 
@@ -32,21 +33,27 @@ def test_who_is_the_primary(lab_fleet: Lab) -> None:
     """It is found among the endpoints, whatever their order."""
     access = _access(lab_fleet)
     assert [is_in_recovery(endpoint, access) for endpoint in lab_fleet.endpoints] == [False, True, True]
-    assert find_primary(reversed(lab_fleet.endpoints), access) == lab_fleet.primary.endpoint
+    assert find_primaries(reversed(lab_fleet.endpoints), access) == (lab_fleet.primary.endpoint,)
+    assert find_primaries(lab_fleet.endpoints[1:], access) == (), "theirs may be in another environment"
 
 
-def test_no_primary_or_no_answer_is_said(lab_fleet: Lab) -> None:
+def test_two_primaries_or_no_answer_is_said(lab_fleet: Lab) -> None:
     """Without an answer from everyone nobody is taken for the primary."""
     access = _access(lab_fleet)
-    nobody = find_primary(lab_fleet.endpoints[1:], access)
-    assert isinstance(nobody, Unreadable)
-    assert nobody.reason == "every server is a standby"
-    two = find_primary([lab_fleet.endpoints[0], replace(lab_fleet.endpoints[0], host="again")], access)
+    two = find_primaries([lab_fleet.endpoints[0], replace(lab_fleet.endpoints[0], host="again")], access)
     assert isinstance(two, Unreadable)
     assert "more than one" in two.reason
-    away = find_primary([*lab_fleet.endpoints, replace(lab_fleet.endpoints[0], port=1)], access)
+    away = find_primaries([*lab_fleet.endpoints, replace(lab_fleet.endpoints[0], port=1)], access)
     assert isinstance(away, Unreadable)
     assert "Connection refused" in away.reason
+
+
+def test_each_cluster_has_a_primary_of_its_own(lab_fleet: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment may hold many clusters, and servers without a standby."""
+    first, second, third = lab_fleet.endpoints
+    told = {first: (1, False), second: (2, False), third: (2, True)}
+    monkeypatch.setattr(replication, "_cluster", lambda endpoint, _access: told[endpoint])
+    assert find_primaries(lab_fleet.endpoints, _access(lab_fleet)) == (first, second)
 
 
 def test_standbys_as_the_primary_sees_them(lab_fleet: Lab) -> None:

@@ -172,6 +172,38 @@ def test_a_truncated_log_is_not_called_clean(tmp_path: Path) -> None:
     assert alerts_since(position) == (_ALERT.strip(),)
 
 
+def test_a_log_that_was_emptied_and_has_grown_again_is_another_one(tmp_path: Path) -> None:
+    """Logrotate's `copytruncate`: what was written since then stands before the mark, too."""
+    log = tmp_path / "postgresql.log"
+    log.write_text(_CALM * 10)
+    position = _marked(log)
+    log.write_text(_ALERT + _CALM * 20)
+    assert alerts_since(position) == (_ALERT.strip(),)
+    log.write_text(_CALM.replace("app", "etl") * 20)
+    found = alerts_since(position)
+    assert isinstance(found, Unreadable)
+    assert "truncated" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("line", "refuses"),
+    [
+        ('rejected connection","error":"remote error: tls: bad certificate"', True),
+        ('rejected connection","error":"remote error: tls: unknown certificate authority"', True),
+        ('rejected connection","error":"remote error: tls: expired certificate"', True),
+        ('rejected connection","error":"tls: failed to verify certificate: x509: certificate has expired"', False),
+    ],
+)
+def test_etcd_s_words_are_heard(tmp_path: Path, line: str, refuses: bool) -> None:
+    """Go's crypto/tls has words of its own; `remote error` is what the peer sent."""
+    log = tmp_path / "etcd.log"
+    log.touch()
+    position = _marked(log)
+    log.write_text(f"{line}\n")
+    assert alerts_since(position) == ((line,) if refuses else ())
+    assert refuses_server(line) is refuses
+
+
 def test_a_log_that_begins_after_the_mark(tmp_path: Path) -> None:
     """A server that was never started has no log yet: all of it is new."""
     log = tmp_path / "postgresql.log"

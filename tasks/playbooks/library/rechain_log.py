@@ -18,7 +18,7 @@ description:
   - For a log without a position, returns its end. For one with a position, returns the lines about certificates that
     were written since; no other line leaves the host.
 options:
-  logs: {description: "Logs, each with path, and with inode and offset of a mark.", type: list, elements: dict,
+  logs: {description: "Logs, each with path, and with inode, offset and tail of a mark.", type: list, elements: dict,
          required: true}
 """
 

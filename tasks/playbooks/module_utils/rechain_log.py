@@ -8,6 +8,7 @@ Runs on the hosts: standard library of Python 3.8.
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -15,16 +16,18 @@ from pathlib import Path
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from typing import Any
+    from typing import Any, BinaryIO
 
-# The words of PostgreSQL and, in any language of lc_messages, OpenSSL's reasons, which are never translated.
+# The words of PostgreSQL and, in any language of lc_messages, OpenSSL's reasons, which are never translated; and those
+# of Go's crypto/tls, which etcd is written with.
 _ALERT = re.compile(
     r"""SSL\ configuration\ was\ not\ reloaded
     | could\ not\ (load|read|access|initialize)\ .*(certificate|private\ key|SSL)
     | private\ key\ file\ .*\ (has\ group|must\ be)
     | requires\ a\ valid\ client\ certificate
     | certificate\ verify\ failed | unknown\ ca | bad\ certificate | unsupported\ certificate
-    | certificate\ (expired|revoked|unknown|required) | key\ values\ mismatch | decrypt\ error""",
+    | certificate\ (expired|revoked|unknown|required) | key\ values\ mismatch | decrypt\ error
+    | tls:\ (expired|revoked|unknown)\ certificate | tls:\ certificate\ required | tls:\ error\ decrypting""",
     re.VERBOSE | re.IGNORECASE,
 )
 _DETAIL = re.compile(r"(?:DETAIL:\s+|^\s+(?=Failed certificate data))(.*certificate.*)", re.IGNORECASE)
@@ -33,6 +36,7 @@ _PROCESS = re.compile(r"\[(\d+)\]")
 _RECEIVED = re.compile(r"connection received: host=(\S+)")
 _LONGEST_READ = 64 * 2**20
 _MOST_ALERTS = 200
+_TAIL_BYTES = 256
 _LONGEST_ALERT = 1000
 
 
@@ -43,17 +47,19 @@ def mark(path: str) -> dict[str, Any]:
         path: Of the log; with wildcards, as `log_filename` has them, the file that was written last.
 
     Returns:
-        `path`, `inode` (None when there is none yet) and `offset` in bytes; or `path` and the `reason` why not.
+        `path`, `inode` (None when there is none yet), `offset` in bytes and `tail`, a digest of what stands before it;
+        or `path` and the `reason` why not.
     """
     try:
         newest = max(_matching(path), key=lambda one: one.stat().st_mtime, default=None)
         if newest is None and not Path(path).parent.is_dir():
             return {"path": path, "reason": "no such directory here"}
         if newest is None:
-            return {"path": path, "inode": None, "offset": 0}
+            return {"path": path, "inode": None, "offset": 0, "tail": ""}
         with newest.open("rb") as file:
             status = os.fstat(file.fileno())
-            return {"path": path, "inode": status.st_ino, "offset": status.st_size}
+            tail = _tail(file, status.st_size)
+            return {"path": path, "inode": status.st_ino, "offset": status.st_size, "tail": tail}
     except OSError as error:
         return {"path": path, "reason": error.strerror or str(error)}
 
@@ -93,7 +99,7 @@ def _matching(path: str) -> list[Path]:
 
 def _pieces(position: Mapping[str, Any], lost: list[str]) -> Iterator[str]:
     """The text since the mark, from one file or, after a rotation, from several; adds to `lost` what is gone."""
-    path, inode, offset = position["path"], position["inode"], position["offset"]
+    path, inode = position["path"], position["inode"]
     present = {entry: entry.stat() for entry in _matching(path)}
     if inode is None:
         if not present:
@@ -103,25 +109,40 @@ def _pieces(position: Mapping[str, Any], lost: list[str]) -> Iterator[str]:
         return
     marked = next((entry for entry, status in present.items() if status.st_ino == inode), None)
     if marked is None or len(present) > 1:
-        yield from _rotated(path, inode, offset, lost)
+        yield from _rotated(position, lost)
     else:
-        is_shorter = present[marked].st_size < offset
-        if is_shorter:
-            lost.append("it was truncated since the mark, so lines may be lost")
-        yield _read(marked, 0 if is_shorter else offset, lost)
+        yield _rest(marked, position, lost)
 
 
-def _rotated(path: str, inode: int, offset: int, lost: list[str]) -> Iterator[str]:
+def _rest(file: Path, position: Mapping[str, Any], lost: list[str]) -> str:
+    """What was written after the mark; of a file that was emptied since (`copytruncate`) all that is in it.
+
+    It may have grown past the mark again by now, so what stood before the mark is compared.
+    """
+    with file.open("rb") as opened:
+        size = os.fstat(opened.fileno()).st_size
+        is_same = size >= position["offset"] and _tail(opened, position["offset"]) == position["tail"]
+    if not is_same:
+        lost.append("it was truncated since the mark, so lines may be lost")
+    return _read(file, position["offset"] if is_same else 0, lost)
+
+
+def _tail(file: BinaryIO, offset: int) -> str:
+    """A digest of what stands right before an offset."""
+    start = max(0, offset - _TAIL_BYTES)
+    file.seek(start)
+    return hashlib.sha256(file.read(offset - start)).hexdigest()
+
+
+def _rotated(position: Mapping[str, Any], lost: list[str]) -> Iterator[str]:
     """The rest of the old file, under whatever name it has now, then every file begun since."""
+    path, inode = position["path"], position["inode"]
     neighbours = {entry: entry.stat() for entry in Path(path).parent.iterdir() if entry.is_file()}
     old = next((entry for entry, status in neighbours.items() if status.st_ino == inode), None)
     if old is None:
         lost.append("it was rotated since the mark and the old file is gone, so lines may be lost")
     else:
-        is_shorter = neighbours[old].st_size < offset
-        if is_shorter:
-            lost.append("it was truncated since the mark, so lines may be lost")
-        yield _read(old, 0 if is_shorter else offset, lost)
+        yield _rest(old, position, lost)
     current = set(_matching(path))
     own = [
         entry
