@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rechain.fleet import Fleet, ServiceKind
 from rechain.phase import Phase
 from tasks.fleet.rollout import HostEvent, RollOutResult, command_line, raise_for, roll_out
 from tasks.repository.settings import read_settings
 from tasks.run_page import show_hosts
-from tasks.state import EnvironmentRef
+from tasks.state import EnvironmentRef, observe
 from tasks.step import progress, step
 
 
@@ -40,7 +41,8 @@ def distribute(
         show_hosts(ref, phase, left)
 
     settings = read_settings(ref.root)
-    by_hand = command_line(ref.root, ref.environment, hosts, phase.value, claim=claim, batch=settings.batch)
+    batch = hosts_at_a_time(observe(ref).fleet, hosts, settings.batch)
+    by_hand = command_line(ref.root, ref.environment, hosts, phase.value, claim=claim, batch=batch)
     progress.info("%s, by hand: %s", phase, by_hand)
     result = roll_out(
         ref.root,
@@ -48,7 +50,7 @@ def distribute(
         hosts=list(hosts),
         claim=claim,
         phase=phase.value,
-        batch=settings.batch,
+        batch=batch,
         timeout_s=settings.roll_out_s,
         on_event=tell,
         on_cut=tell_ledger,
@@ -58,3 +60,12 @@ def distribute(
     show_hosts(ref, phase, result)
     raise_for(result)
     return result
+
+
+def hosts_at_a_time(fleet: Fleet, hosts: Sequence[str], wanted: int) -> int:
+    """How many hosts a roll-out takes at a time: one, where etcd is among their services.
+
+    It is restarted for a new bundle, and a cluster that loses more than half of its members is an outage.
+    """
+    members = {host.name for host in fleet.hosts if any(one.kind is ServiceKind.ETCD for one in host.services)}
+    return 1 if members & set(hosts) else wanted

@@ -187,6 +187,16 @@ def test_ansible_ends_with_the_run_that_started_it(fleet: Site, number: signal.S
     assert client_certificate(fleet, "app2") == fleet.old.client.chain_pem
 
 
+_CONFIGURATION = """
+[defaults]
+roles_path = deep/down
+log_path = ansible.log
+ask_vault_pass = True
+[privilege_escalation]
+become_ask_pass = True
+[connection]
+ask_pass = True
+"""
 _THEIRS = """
 - hosts: all
   gather_facts: false
@@ -224,7 +234,11 @@ def theirs(fleet: Site) -> Site:
 
 
 def test_the_users_own_playbook_stands_in(theirs: Site) -> None:
-    """Their tags, their ansible.cfg, the certificates of the repository; per host what Ansible counted."""
+    """Their tags, their ansible.cfg, the certificates of the repository; per host what Ansible counted.
+
+    Nobody answers what ansible.cfg would have asked, and nothing is written where it would have a log.
+    """
+    (theirs.root / "ansible.cfg").write_text(_CONFIGURATION)
     target = theirs.home / "hosts" / "app1" / "copied.crt"
     theirs.hosts["app1"]["target"] = str(target)
     theirs.write_inventory()
@@ -236,6 +250,7 @@ def test_the_users_own_playbook_stands_in(theirs: Site) -> None:
     assert [each.outcome.value for each in result.hosts] == ["installed", "unchanged", "installed"]
     assert target.read_text() == theirs.new.client.chain_pem
     assert client_certificate(theirs, "app2") == theirs.old.client.chain_pem
+    assert not (theirs.root / "ansible.log").exists(), "without no_log a key would stand in it"
 
 
 def test_the_users_own_playbook_stops_where_it_fails(theirs: Site) -> None:
