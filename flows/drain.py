@@ -7,8 +7,8 @@ import time
 from prefect import flow
 from pydantic import NonNegativeFloat, PositiveInt
 
-from rechain.drain import Drained, HeldSession, returned, to_end, why_left
-from rechain.errors import InputError
+from rechain.drain import Drained, Held, HeldSession, returned, to_end, why_left
+from rechain.errors import InputError, TransitionRefused
 from tasks.drain import end_sessions, held_sessions
 from tasks.notify_hooks import on_crashed, on_failure
 from tasks.repository.location import repository_root
@@ -49,20 +49,33 @@ def drain_sessions(  # noqa: PLR0917  # the fields of the run form
         RechainError: Says where, what, and what to do next; run it again to go on.
     """
     ref = EnvironmentRef(repository_root(repository), environment)
-    before = held_sessions(ref)
+    first = held_sessions(ref)
     meant, came_back = _meant(ref, clients), frozenset[str]()
     ended: tuple[HeldSession, ...] = ()
-    waiting = to_end(before, meant, came_back)
-    progress.info("%s sessions hold certificates that were left; %s are to be ended", len(before), len(waiting))
-    while waiting:
+    refused: dict[HeldSession, str] = {}
+    waiting = to_end(first.sessions, meant, came_back)
+    progress.info("%s sessions hold certificates that were left; %s are to be ended", len(first.sessions), len(waiting))
+    held: Held | None = first
+    while waiting and held is not None:
         chosen, waiting = waiting[:batch], waiting[batch:]
-        ended += end_sessions(ref, chosen, busy=busy)
+        done, kept = end_sessions(ref, chosen, busy=busy)
+        ended, refused = (*ended, *done), {**refused, **kept}
         time.sleep(pause_s)
-        came_back |= returned(before, held_sessions(ref))
+        held = _look_again(ref)
+        came_back |= returned(first.sessions, held.sessions if held else ())
         waiting = to_end(waiting, meant, came_back)
-    left = why_left(held_sessions(ref), meant, came_back)
+    left = why_left(held.sessions, meant, came_back, refused) if held else {}
     progress.info("%s sessions were ended, %s are left", len(ended), len(left))
-    return Drained(environment, ended, left)
+    return Drained(environment, ended, left, held.unreadable if held else ())
+
+
+def _look_again(ref: EnvironmentRef) -> Held | None:
+    """What is held by now; None when the fleet has moved on meanwhile, and there is nothing more to be drained."""
+    try:
+        return held_sessions(ref)
+    except TransitionRefused as moved:
+        progress.warning("%s", moved)
+        return None
 
 
 def _meant(ref: EnvironmentRef, clients: list[str] | None) -> frozenset[str]:

@@ -40,12 +40,14 @@ def drain(
     with terminal.progress():
         drained = drain_sessions(env, client, batch, pause, busy, str(repo.resolve()))
     terminal.show(as_json(drained), format, lambda: _print(drained))
-    return WAITING if drained.left else 0
+    return WAITING if drained.left or drained.unreadable else 0
 
 
 def _print(drained: Drained) -> None:
     terminal.say(f"{len(drained.ended)} sessions were ended")
     for one, reason in drained.left.items():
         terminal.say(f"left: {one}: {reason}")
-    if not drained.left:
+    for server in drained.unreadable:
+        terminal.say(f"not looked at: {server}")
+    if not drained.left and not drained.unreadable:
         terminal.say("no session holds a certificate that its client has left")

@@ -41,6 +41,19 @@ class HeldSession:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """What servers tell of such sessions.
+
+    Attributes:
+        sessions: The sessions.
+        unreadable: Servers that tell nothing, and why.
+    """
+
+    sessions: tuple[HeldSession, ...]
+    unreadable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Drained:
     """What draining an environment came to.
 
@@ -48,11 +61,13 @@ class Drained:
         environment: The environment.
         ended: The sessions that were ended.
         left: Those that still hold the certificate that is left, and why.
+        unreadable: Servers that tell nothing, and why.
     """
 
     environment: str
     ended: tuple[HeldSession, ...]
     left: Mapping[HeldSession, str]
+    unreadable: tuple[str, ...] = ()
 
 
 def left_serials(leaving: Generation, arriving: Generation) -> dict[int, str]:
@@ -80,10 +95,13 @@ def returned(before: Collection[HeldSession], now: Iterable[HeldSession]) -> fro
 
 
 def why_left(
-    held: Iterable[HeldSession], clients: Collection[str], came_back: Collection[str]
+    held: Iterable[HeldSession],
+    clients: Collection[str],
+    came_back: Collection[str],
+    refused: Mapping[HeldSession, str],
 ) -> dict[HeldSession, str]:
-    """Why sessions are let be, for a person."""
-    return {one: _why(one, clients, came_back) for one in held}
+    """Why sessions are let be, for a person; `refused` are those that a server did not end."""
+    return {one: refused.get(one) or _why(one, clients, came_back) for one in held}
 
 
 def _why(one: HeldSession, clients: Collection[str], came_back: Collection[str]) -> str:
@@ -103,6 +121,7 @@ def as_json(drained: Drained) -> dict[str, object]:
         "environment": drained.environment,
         "ended": [_session(one) for one in drained.ended],
         "left": [{**_session(one), "reason": reason} for one, reason in drained.left.items()],
+        "unreadable": list(drained.unreadable),
     }
 
 

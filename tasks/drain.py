@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import psycopg
 
-from rechain.drain import HeldSession, left_serials
-from rechain.errors import RechainError, TransitionRefused, VerificationFailed
+from rechain.drain import Held, HeldSession, left_serials
+from rechain.errors import TransitionRefused
 from rechain.fleet import Endpoint, ServiceKind
 from rechain.phase import Phase
 from tasks.access import reading_access
@@ -27,14 +27,13 @@ _END = """
 
 
 @step("find-held-sessions")
-def held_sessions(ref: EnvironmentRef) -> tuple[HeldSession, ...]:
+def held_sessions(ref: EnvironmentRef) -> Held:
     """The live sessions of certificates that clients leave in this rotation.
 
     Side effect: one short session on each server. Safe to retry.
 
     Raises:
         TransitionRefused: Clients have not left any: the environment does not rest at `clients`.
-        VerificationFailed: Some server's sessions can't be read.
     """
     state = observe(ref)
     rotation = state.rotation
@@ -46,11 +45,18 @@ def held_sessions(ref: EnvironmentRef) -> tuple[HeldSession, ...]:
         )
     serials = left_serials(state.rotating.current, state.rotating.next)
     with reading_access(state) as access:
-        return tuple(one for endpoint in _endpoints(state) for one in _held(endpoint, access, serials))
+        seen = [sessions(endpoint, access) for endpoint in _endpoints(state)]
+    held = [one for found in seen if not isinstance(found, Unreadable) for one in found if one.serial in serials]
+    return Held(
+        tuple(_of_client(one, serials[one.serial]) for one in held),
+        tuple(str(found) for found in seen if isinstance(found, Unreadable)),
+    )
 
 
 @step("end-sessions")
-def end_sessions(ref: EnvironmentRef, chosen: Sequence[HeldSession], *, busy: bool) -> tuple[HeldSession, ...]:
+def end_sessions(
+    ref: EnvironmentRef, chosen: Sequence[HeldSession], *, busy: bool
+) -> tuple[tuple[HeldSession, ...], dict[HeldSession, str]]:
     """End sessions, and wait until they are gone.
 
     Side effect: their clients lose them; those of applications come back by themselves. Idempotent: a session that is
@@ -62,34 +68,30 @@ def end_sessions(ref: EnvironmentRef, chosen: Sequence[HeldSession], *, busy: bo
         busy: Whether those in a transaction are ended, too.
 
     Returns:
-        Those that were ended.
-
-    Raises:
-        VerificationFailed: A server refuses it, or a session does not end.
+        Those that were ended; and those that a server did not end though it was told to, with the reason.
     """
     state = observe(ref)
     endpoints = {str(endpoint): endpoint for endpoint in _endpoints(state)}
+    ended, refused = [], {}
     with reading_access(state) as access:
-        ended = tuple(one for one in chosen if _end(endpoints[one.endpoint], access, one, busy=busy))
-        for one in ended:
-            _wait_until_gone(endpoints[one.endpoint], access, one)
-            progress.info("ended: %s", one)
-    return ended
+        for one in chosen:
+            endpoint = endpoints[one.endpoint]
+            try:
+                if _end(endpoint, access, one, busy=busy):
+                    _wait_until_gone(endpoint, access, one)
+                    progress.info("ended: %s", one)
+                    ended.append(one)
+            except psycopg.errors.InsufficientPrivilege:
+                refused[one] = f"role {access.role} may not end it: it needs pg_signal_backend, a superuser's takes one"
+            except psycopg.Error as error:
+                refused[one] = unreadable(endpoint, error).reason
+            except TimeoutError as error:
+                refused[one] = str(error)
+    return tuple(ended), refused
 
 
 def _endpoints(state: FleetState) -> tuple[Endpoint, ...]:
     return tuple(state.fleet.endpoints(ServiceKind.POSTGRESQL))
-
-
-def _held(endpoint: Endpoint, access: Access, serials: dict[int, str]) -> list[HeldSession]:
-    return [_of_client(one, serials[one.serial]) for one in _read(endpoint, access) if one.serial in serials]
-
-
-def _read(endpoint: Endpoint, access: Access) -> tuple[Session, ...]:
-    found = sessions(endpoint, access)
-    if isinstance(found, Unreadable):
-        raise VerificationFailed(found.where, f"sessions can't be read: {found.reason}", "mend that, and run again")
-    return found
 
 
 def _of_client(one: Session, client: str) -> HeldSession:
@@ -97,22 +99,22 @@ def _of_client(one: Session, client: str) -> HeldSession:
 
 
 def _end(endpoint: Endpoint, access: Access, one: HeldSession, *, busy: bool) -> bool:
-    try:
-        with connected(endpoint, access) as connection:
-            return connection.execute(_END, [one.pid, one.since, busy]).fetchone() == (True,)
-    except psycopg.errors.InsufficientPrivilege:
-        raise _refused(one, f"role {access.role} may not end it", "GRANT pg_signal_backend to that role") from None
-    except psycopg.Error as error:
-        raise _refused(one, unreadable(endpoint, error).reason, "mend that, and run again") from None
+    """Raises psycopg.Error."""
+    with connected(endpoint, access) as connection:
+        return connection.execute(_END, [one.pid, one.since, busy]).fetchone() == (True,)
 
 
 def _wait_until_gone(endpoint: Endpoint, access: Access, one: HeldSession) -> None:
+    """Raises TimeoutError."""
     deadline = time.monotonic() + _GONE_S
-    while any((each.pid, each.backend_start) == (one.pid, one.since) for each in _read(endpoint, access)):
+    while _is_there(endpoint, access, one):
         if time.monotonic() > deadline:
-            raise _refused(one, f"it did not end within {_GONE_S:.0f} s", "look at it in pg_stat_activity")
+            raise TimeoutError(f"it was told to end, and did not within {_GONE_S:.0f} s: look at pg_stat_activity")
         time.sleep(_POLL_S)
 
 
-def _refused(one: HeldSession, what: str, fix: str) -> RechainError:
-    return VerificationFailed(f"session of {one}", what, fix)
+def _is_there(endpoint: Endpoint, access: Access, one: HeldSession) -> bool:
+    found = sessions(endpoint, access)
+    if isinstance(found, Unreadable):
+        return False  # gone with its server, as far as anybody can tell
+    return any((each.pid, each.backend_start) == (one.pid, one.since) for each in found)

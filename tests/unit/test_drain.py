@@ -38,10 +38,11 @@ def test_a_new_session_with_the_certificate_that_was_left_tells_that_nothing_new
 def test_every_session_that_is_left_has_its_reason() -> None:
     """Not asked for, back again, busy, new."""
     busy = replace(_LATER, is_idle=False)
-    assert "--client" in why_left([_FIRST], {"batch"}, frozenset())[_FIRST]
-    assert "install the next one" in why_left([busy], {"app"}, {"app"})[busy]
-    assert "--busy" in why_left([busy], {"app"}, frozenset())[busy]
-    told = as_json(Drained("acc", (_FIRST,), why_left([_LATER], {"app"}, frozenset())))
+    assert "--client" in why_left([_FIRST], {"batch"}, frozenset(), {})[_FIRST]
+    assert "install the next one" in why_left([busy], {"app"}, {"app"}, {})[busy]
+    assert "--busy" in why_left([busy], {"app"}, frozenset(), {})[busy]
+    assert why_left([_FIRST], {"app"}, frozenset(), {_FIRST: "not allowed"}) == {_FIRST: "not allowed"}
+    told = as_json(Drained("acc", (_FIRST,), why_left([_LATER], {"app"}, frozenset(), {})))
     assert told["ended"] == [
         {"client": "app", "user": "app", "address": "192.0.2.1", "endpoint": "db1:5432", "since": NOW.isoformat()}
     ]
