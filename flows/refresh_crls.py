@@ -103,10 +103,21 @@ def _refresh(ref: EnvironmentRef, lists: Sequence[Path], take_over: bool, accept
     if lacking:
         progress.info("%s: to be installed: %s", ref.environment, ", ".join(lacking))
         _deploy(ref, take_over)
-    require_crls(observe(ref))  # in place is not enough: whose CA has none that holds is shut out
+    _require_all(ref, is_deployed=bool(lacking))
     if not lacking:
         progress.info("%s: every list is in place and holds", ref.environment)
     return bool(lacking)
+
+
+def _require_all(ref: EnvironmentRef, *, is_deployed: bool) -> None:
+    """In place is not enough: a CA without a list that holds is shut out. What was installed is told with it."""
+    try:
+        require_crls(observe(ref))
+    except InputError as error:
+        if not is_deployed:
+            raise
+        what = f"new lists were installed, and still {error.what}"
+        raise RechainError(error.where, what, "give its owner's list with --crl FILE") from None
 
 
 def _deploy(ref: EnvironmentRef, take_over: bool) -> None:

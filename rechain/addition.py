@@ -74,6 +74,7 @@ def add(
     generation: Generation,
     names: Sequence[str],
     authority: Authority | None,
+    deployed: Bundle,
     *,
     now: datetime,
     keys: Sequence[PrivateKey],
@@ -85,6 +86,7 @@ def add(
         generation: What exists; none of it is issued again.
         names: The new clients.
         authority: The client intermediate, when its key is ours; None has a further root and intermediate made.
+        deployed: The servers' bundle, which may hold CAs above nobody any more.
         now: Aware UTC instant.
         keys: One private key for each of `key_types`.
     """
@@ -92,7 +94,8 @@ def add(
     bundle = generation.client_bundle
     ca_keys: dict[str, str] = {}
     if authority is None:
-        authority, further, ca_keys = _further_chain(spec, generation, now, next(supply), next(supply))
+        pair, held = (next(supply), next(supply)), merge(bundle, deployed)
+        authority, further, ca_keys = _further_chain(spec, held, generation.number, now, pair)
         bundle = merge(bundle, further)
     issuer = from_x509(authority.certificate)
     made = {name: next(supply) for name in names}
@@ -108,15 +111,15 @@ def add(
 
 
 def _further_chain(
-    spec: ChainSpec, generation: Generation, now: datetime, root_key: PrivateKey, key: PrivateKey
+    spec: ChainSpec, held: Bundle, number: int, now: datetime, keys: tuple[PrivateKey, PrivateKey]
 ) -> tuple[Authority, Bundle, dict[str, str]]:
     """A client root and intermediate with DNs of their own: equal DNs in one bundle would hide one of the two."""
-    number, held = generation.number, {one.subject for one in generation.client_bundle.certificates}
+    (root_key, key), taken = keys, {one.subject for one in held.certificates}
     common_name = f"{spec.subject.common_name} added clients"
     for turn in count(2):
         named = replace(spec, subject=spec.subject.renamed(common_name))
         root = issue_root(named, number, now=now, key=root_key)
-        if from_x509(root.certificate).subject not in held:
+        if from_x509(root.certificate).subject not in taken:
             break
         common_name = f"{spec.subject.common_name} added clients {turn}"
     authority = issue_intermediate(named, Side.CLIENT, number, root, now=now, key=key)

@@ -13,6 +13,7 @@ from rechain.phase import material
 from rechain.revocation import first_crls
 from rechain.rotation import Claim
 from tasks.access import deployed_phase, leaf_keys
+from tasks.deploy_crls import refuse_worse
 from tasks.new_clients import (
     Made,
     as_kept,
@@ -23,7 +24,6 @@ from tasks.new_clients import (
     refuse_unknown,
 )
 from tasks.next_generation import kept_ca_keys
-from tasks.renew_crls import require_crls
 from tasks.repository.additions import extend_generation
 from tasks.repository.certs_yaml import read_keys, render_certs, render_keys
 from tasks.repository.claim import refuse_lost
@@ -62,7 +62,7 @@ def issue_clients(ref: EnvironmentRef, only: Sequence[str] = ()) -> tuple[str, .
         refuse_unknown(ref, spec, only)
         state = observe(ref, spec.clients)
         refuse_moving(state)
-        require_crls(state)  # certs.yml will hold those that are known, and hosts lose what they had of their own
+        refuse_worse(state)  # certs.yml will hold those that are known, and hosts lose what they had of their own
         made = issue_for_all(as_kept(state), spec, only)
         if made and not is_kept(state):
             snapshot(ref.root, ref.environment, state.current.number)

@@ -71,13 +71,15 @@ def lacking_crls(ref: EnvironmentRef) -> tuple[str, ...]:
 
 
 def refuse_worse(state: FleetState) -> None:
-    """Refuse lists that would shut out a CA's clients who can log in now.
+    """Refuse to deploy lists that would shut out a CA's clients who can log in now; where no server reads any, none do.
 
     Whose list has ended already is no reason to keep the others' new lists back: theirs would end next.
 
     Raises:
         InputError: Names the CA.
     """
+    if not state.fleet.reads_crls:
+        return
     out = shut_out(state)
     others = [one for one in state.certs.client_chain.certificates if one.fingerprint not in out]
     require_listed(state.ref.environment, Bundle(tuple(others)), state.crls)

@@ -24,7 +24,7 @@ from tasks.fleet.openssl import OpensslJudge
 from tasks.keys import generate_keys
 from tasks.next_generation import keep_current, record_next, write_next
 from tasks.repository.catch_up import bring_up_to_date
-from tasks.repository.claim import share
+from tasks.repository.claim import refuse_rivals, share
 from tasks.repository.deployment import check_repository, write_first_certs
 from tasks.repository.generation_yaml import outside_sides
 from tasks.repository.generations import has_ca_keys, is_of_spec, known_generations, read_ca_keys, read_generation
@@ -71,6 +71,7 @@ def import_certificates(ref: EnvironmentRef, files: Sequence[Path]) -> Imported:
     """
     with issuing(ref.root, ref.environment):
         bring_up_to_date(ref.root, ref.environment)
+        refuse_rivals(ref.root, ref.environment, take_over=False, now=now())
         settle(ref.root, ref.environment)
         requests, rotation = read_requests(ref.root, ref.environment), read_rotation(ref.root, ref.environment)
         if requests is None:
@@ -101,13 +102,19 @@ def _remove_answered(ref: EnvironmentRef, number: int) -> None:
 def _share(ref: EnvironmentRef, number: int) -> None:
     """Nobody can issue it again: other clones must know of it before one of them moves this environment."""
     try:
-        share(ref.root, ref.environment, f"{ref.environment}: import generation {number}", now=now())
+        kept = share(ref.root, ref.environment, f"{ref.environment}: import generation {number}", now=now())
     except (ClaimRefused, RepositoryError) as error:
         raise RechainError(
             error.where,
             f"generation {number} is issued here, but not shared: {error.what}",
             f"{error.fix}; then `rechain refresh {ref.environment}` shares it before it moves anything",
         ) from None
+    if kept is not None:
+        raise RechainError(
+            ref.environment,
+            f"generation {number} is issued and shared, but its claim could not be given back: {kept}",
+            "others go on with --take-over",
+        )
 
 
 def _recorded(ref: EnvironmentRef, rotation: Rotation, requests: Requests) -> int | None:

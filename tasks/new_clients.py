@@ -96,7 +96,7 @@ def issue_in_memory(
     ca_keys = read_ca_keys(root, environment, number) if has_ca_keys(root, environment, number) else {}
     authority = find_authority(generation, ca_keys)
     keys = generate_keys(key_types(spec, names, with_authority=authority is None))
-    added = add(spec, generation, names, authority, now=now(), keys=keys)
+    added = add(spec, generation, names, authority, deployed, now=now(), keys=keys)
     # At `issued` no server trusts the next generation yet: its leaves are judged by what `overlap` will hold.
     trusted = merge(deployed, generation.client_bundle) if number == state.rotation.next else deployed
     return Made(added, prove_addition(generation, added, trusted, _judge(state, generation, added)))

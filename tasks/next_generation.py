@@ -69,14 +69,17 @@ def refuse_changed_spec(ref: EnvironmentRef, number: int, spec: ChainSpec) -> No
         return
     rotation = read_rotation(root, environment)
     discard = f"walk back with `rechain rollback {environment}`"
-    if rotation.is_first:
-        discard = "remove certs.yml and its vault to begin anew"
     fix = f"take the change back until the refresh has ended, or {discard}"
+    if rotation.is_first:
+        fix = (
+            f"take the change back and roll it out with `rechain refresh {environment} --strategy downtime`, or remove "
+            "certs.yml and its vault to begin anew"
+        )
     held = read_generation(root, environment, number).clients.keys()
     has_only_gained = spec_digest(root, environment, number) == digest_without_clients(spec) and held < set(
         spec.clients
     )
-    if has_only_gained and not rotation.is_first:
+    if has_only_gained and rotation.target is None:  # half way nothing is added
         fix = f"give its new clients theirs: `rechain refresh {environment} --strategy add-clients`, or {discard}"
     raise InputError(
         f"config/chainsmith_{environment}.yml",

@@ -10,9 +10,9 @@ from rechain.addition_plan import about_dates, plan_addition, proof_at
 from rechain.certificate import Certificate
 from rechain.plan import Planned
 from tasks.access import deployed_phase
+from tasks.deploy_crls import refuse_worse
 from tasks.new_clients import Made, as_kept, deployed_with_clients, issue_for_all, refuse_moving, refuse_unknown
 from tasks.plan_notes import about_settings
-from tasks.renew_crls import require_crls
 from tasks.repository.deployment import check_repository
 from tasks.repository.spec_file import read_spec
 from tasks.state import EnvironmentRef, FleetState, observe
@@ -37,7 +37,7 @@ def plan_new_clients(ref: EnvironmentRef, only: Sequence[str] = ()) -> Planned:
     refuse_unknown(ref, spec, only)
     state = observe(ref, spec.clients)
     refuse_moving(state)
-    require_crls(state)
+    refuse_worse(state)
     state = as_kept(state)
     first = first_end(state.current)
     made = issue_for_all(state, spec, only)

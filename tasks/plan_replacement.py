@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from rechain.certificate import EMPTY, Bundle
 from rechain.certs import Certs, ForeignCAs, Rotating, bundle, compose
-from rechain.crl import Crl
+from rechain.crl import Crl, unlisted
 from rechain.fleet import Fleet
 from rechain.generation import Generation, PrivateKeys, Side
 from rechain.phase import Phase
@@ -84,15 +85,20 @@ def _require_lists(ref: EnvironmentRef, begun: _Replacing, rotating: Rotating) -
         return
     if not begun.is_trial:
         require_listed(ref.environment, bundle(rotating, Phase.RETIRED, Side.CLIENT), begun.crls)
-    if begun.before is not None and not begun.is_half and _logs_in(begun.before, now()):
-        require_listed(ref.environment, begun.before.client_chain, begun.crls)
+    if begun.before is not None and not begun.is_half:
+        require_listed(ref.environment, _logging_in(begun.before, now()), begun.crls)
 
 
-def _logs_in(certs: Certs, moment: datetime) -> bool:
-    """Whether anybody can: a client's leaf is valid, and so is every CA."""
-    authorities = (*certs.client_chain.certificates, *certs.server_chain.certificates)
-    leaves = [chain.leaf for chain in certs.clients.values()]
-    return all(one.not_after > moment for one in authorities) and any(leaf.not_after > moment for leaf in leaves)
+def _logging_in(certs: Certs, moment: datetime) -> Bundle:
+    """The CAs whose clients can log in now: those that have ended, or whose deployed list has, have none."""
+    out = {authority.fingerprint for authority, _ in unlisted(certs.client_chain, certs.crls, moment)}
+    authorities = [
+        one
+        for one in certs.client_chain.certificates
+        if one.not_after > moment and (not certs.crls or one.fingerprint not in out)
+    ]
+    has_valid_leaf = any(chain.leaf.not_after > moment for chain in certs.clients.values())
+    return Bundle(tuple(authorities)) if has_valid_leaf else EMPTY
 
 
 def _begin(ref: EnvironmentRef) -> _Replacing:

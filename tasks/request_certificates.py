@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rechain.errors import InputError, RechainError, TransitionRefused
+from rechain.errors import ClaimRefused, InputError, RechainError, RepositoryError, TransitionRefused
 from rechain.generation import Side
 from rechain.rotation import Rotation
 from rechain.signing_request import Requests, Wanted, all_wanted, make_requests, names_of, request_key_types
@@ -16,6 +16,7 @@ from rechain.spec import ChainSpec, digest
 from tasks.fleet.inventory import read_fleet
 from tasks.keys import generate_keys
 from tasks.repository.catch_up import bring_up_to_date
+from tasks.repository.claim import refuse_rivals, share
 from tasks.repository.deployment import check_repository
 from tasks.repository.files import rename_durably
 from tasks.repository.generations import read_generation
@@ -78,6 +79,7 @@ def request_certificates(ref: EnvironmentRef, asked: Asked, archive: Path | None
     """
     with issuing(ref.root, ref.environment):
         bring_up_to_date(ref.root, ref.environment)
+        refuse_rivals(ref.root, ref.environment, take_over=False, now=now())
         settle(ref.root, ref.environment)
         spec = read_spec(ref.root, ref.environment)
         wanted = _wanted(ref, spec, asked)
@@ -95,17 +97,30 @@ def request_certificates(ref: EnvironmentRef, asked: Asked, archive: Path | None
 def discard_requests(ref: EnvironmentRef) -> Requests:
     """Drop the requests that wait, keys and all: certificates that come back for them are useless.
 
-    Side effect: the folder of the requests is gone, as one step.
+    Side effect: the folder of the requests is gone, as one step, on the remote's branch too where they were pushed.
 
     Raises:
         InputError: None wait.
+        RechainError: They are dropped here, and could not be on the remote.
     """
     with issuing(ref.root, ref.environment):
         waiting = read_requests(ref.root, ref.environment)
         if waiting is None:
             raise InputError(ref.environment, "no requests wait for an outside CA", "there is nothing to discard")
         remove_requests(ref.root, ref.environment)
+        _share_discard(ref)
         return waiting
+
+
+def _share_discard(ref: EnvironmentRef) -> None:
+    try:
+        kept = share(ref.root, ref.environment, f"{ref.environment}: drop the requests", now=now())
+    except (ClaimRefused, RepositoryError) as error:
+        what = f"the requests are dropped here, but not on the remote: {error.what}"
+        raise RechainError(error.where, what, error.fix) from None
+    if kept is not None:
+        what = f"the requests are dropped, but the claim could not be given back: {kept}"
+        raise RechainError(ref.environment, what, "others go on with --take-over")
 
 
 def _wanted(ref: EnvironmentRef, spec: ChainSpec, asked: Asked) -> tuple[Wanted, ...]:

@@ -162,22 +162,26 @@ def commit_phase(root: Path, environment: str, message: str) -> Committed | None
         return commit_files(clone, environment, message) if clone else None
 
 
-def share(root: Path, environment: str, message: str, *, now: datetime) -> None:
+def share(root: Path, environment: str, message: str, *, now: datetime) -> str | None:
     """Push what was made here before any move, where there is a remote: a claim of somebody else would outdate it.
 
     Side effect: a pushed commit under a claim that is given back. Safe to retry.
+
+    Returns:
+        None; or why the claim could not be given back, so that others need `--take-over`.
 
     Raises:
         ClaimRefused: Somebody else moves this environment.
         RepositoryError: The remote can't be reached.
     """
     if shared_clone(root) is None:
-        return
+        return None
     claim = take_claim(root, environment, direction=Direction.REFRESH, target=Phase.ISSUED, now=now)
     try:
         commit_phase(root, environment, message)
     finally:
-        release_claim(root, environment, claim)
+        kept = release_claim(root, environment, claim)
+    return kept
 
 
 def shared_clone(root: Path) -> Clone | None:

@@ -108,9 +108,10 @@ def is_on_base(root: Path, environment: str, settings: Settings, *, fetch: bool 
     )
 
 
-def known_to(clone: Clone, branch: str, paths: Iterable[Path]) -> bool:
-    """Whether a remote branch's history holds files as they are here, so that overwriting them loses nothing."""
-    objects = git(clone.root, "rev-list", "--objects", remote_ref(clone, branch)).stdout
+def known_to(clone: Clone, branches: Iterable[str], paths: Iterable[Path]) -> bool:
+    """Whether remote branches' history holds files as they are here, so that overwriting them loses nothing."""
+    refs = [remote_ref(clone, branch) for branch in branches]
+    objects = git(clone.root, "rev-list", "--objects", *refs).stdout
     known = {line.split(" ", 1)[0] for line in objects.splitlines()}
     return all(git(clone.root, "hash-object", str(path)).stdout.strip() in known for path in paths if path.exists())
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from rechain.addition import add, key_types
+from rechain.certificate import merge
+from rechain.certs import adopt
 from rechain.errors import InputError, RechainError
 from rechain.phase import Phase
 from rechain.rotation import Direction
 from tasks.add_clients import issue_clients, write_clients
 from tasks.deploy import record_phase, write_phase
 from tasks.generate import issue_next_generation
+from tasks.keys import generate_keys
 from tasks.plan import plan_rotation
 from tasks.plan_addition import plan_new_clients
 from tasks.plan_replacement import plan_downtime
 from tasks.repository.claim import release_claim, take_claim
 from tasks.repository.files import rename_durably
 from tasks.repository.generations import read_generation
+from tasks.repository.rotation_yaml import update_rotation
+from tasks.repository.spec_file import read_spec
 from tasks.state import EnvironmentRef, now, observe
 from tests.environments import Environment, tree
 
@@ -137,13 +144,27 @@ def test_a_plan_refuses_what_its_run_refuses(ref: EnvironmentRef) -> None:
     assert "take the change back" in told.value.fix
 
 
+def test_half_way_the_advice_is_to_take_the_change_back(ref: EnvironmentRef) -> None:
+    """Clients are added at resting points alone."""
+    _gain(ref, "etl")
+    update_rotation(ref.root, "acc", lambda stored: replace(stored, target=Phase.OVERLAP))
+    with pytest.raises(RechainError, match="has changed since generation 2 was issued") as told:
+        plan_rotation(ref)
+    assert told.value.fix.startswith("take the change back")
+
+
 def test_further_chains_of_one_generation_have_names_of_their_own(environment: Environment) -> None:
     """Where no CA key is kept each addition makes a chain; equal DNs in one bundle would hide one of them."""
     (environment.root / "config").mkdir()
     (environment.root / "rechain.yml").write_text("ca_keys: discard\n")
     ref = EnvironmentRef(environment.root, "acc")
-    for names in (["etl"], ["etl", "bi"], ["etl", "bi", "batch"]):
+    for names in (["etl"], ["etl", "bi"]):
         _gain(ref, *names)
         assert issue_clients.fn(ref) == (names[-1],)
-    subjects = [one.subject for one in observe(ref).current.client_bundle.certificates]
+    state, spec = observe(ref), read_spec(ref.root, "acc")
+    both = state.current.client_bundle
+    without = adopt(state.certs, 1)  # both were revoked since: nobody is below their chains, which servers still hold
+    keys = generate_keys(key_types(spec, ["batch"], with_authority=True))
+    third = add(spec, without, ["batch"], None, both, now=now(), keys=keys)
+    subjects = [one.subject for one in merge(both, third.generation.client_bundle).certificates]
     assert len(set(subjects)) == len(subjects) == 2 + 3 * 2

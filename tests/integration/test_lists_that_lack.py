@@ -87,6 +87,19 @@ def test_everything_is_replaced_only_where_what_was_there_could_be_put_back(
     assert prove_replacement.fn(ref).proof.judgements > 0
 
 
+def test_a_fleet_that_is_shut_out_by_its_lists_is_replaced_all_the_same(
+    ref: EnvironmentRef, environment: Environment
+) -> None:
+    """Whose list has ended can't log in: that is nothing to go back to."""
+    ended = _lists(environment.chain, datetime.now(UTC) - timedelta(days=80), 79)
+    keep_other_crls(ref.root, "acc", ended)
+    certs = read_certs(environment.certs)
+    deployed = replace(certs, crls=crls_of(certs.client_chain, ended))
+    environment.certs.write_text(render_certs(environment.certs.read_text(), deployed))
+    issue_next_generation.fn(ref)
+    assert prove_replacement.fn(ref).proof.judgements > 0
+
+
 def test_a_list_of_somebody_else_that_has_ended_keeps_none_of_ours_back(
     ref: EnvironmentRef, environment: Environment
 ) -> None:
@@ -111,6 +124,8 @@ def test_a_list_of_somebody_else_that_has_ended_keeps_none_of_ours_back(
     assert all(until[crl.issuer] > now + timedelta(days=60) for crl in ours)  # type: ignore[operator]
     with pytest.raises(InputError, match="its revocation list ended on"):
         require_crls(observe(ref))
+    assert plan_new_clients(ref).proof.judgements > 0
+    assert issue_clients.fn(ref) == ("etl",)
 
 
 def test_the_first_lists_are_all_there_or_none_is_deployed(ref: EnvironmentRef, environment: Environment) -> None:

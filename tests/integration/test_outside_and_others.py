@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from rechain.errors import RechainError, RepositoryError
+from rechain.generation import Side
 from rechain.phase import Phase
 from rechain.rotation import Direction
+from tasks.discard import discard_next_generation
 from tasks.generate import issue_next_generation
 from tasks.import_certificates import import_certificates
 from tasks.repository.catch_up import bring_up_to_date
-from tasks.repository.claim import release_claim, take_claim
+from tasks.repository.claim import commit_phase, release_claim, take_claim
 from tasks.repository.generations import read_generation
-from tasks.repository.rotation_yaml import read_rotation
-from tasks.request_certificates import Asked, request_certificates
+from tasks.repository.rotation_yaml import read_rotation, store_rotation
+from tasks.request_certificates import Asked, discard_requests, request_certificates
 from tasks.state import EnvironmentRef
-from tests.environments import git, make_environment, tree
+from tests.environments import files_in, git, make_environment, tree
 from tests.outside_ca import OutsideCa
 
 _SPEC = """\
@@ -119,6 +121,60 @@ def test_an_import_is_refused_where_another_clone_has_begun_already(two: Two) ->
     with pytest.raises(RechainError, match="generation 2 is not rolled out yet"):
         two.take()
     assert tree(two.requests) == before
+
+
+def test_nothing_is_asked_or_taken_while_another_clone_acts(two: Two) -> None:
+    """Its claim would be copied, and outlive it here; when it has ended, what it did is taken first."""
+    two.ask()
+    before = tree(two.requests)
+    claim = take_claim(
+        two.theirs.root, "acc", direction=Direction.REFRESH, target=Phase.RETIRED, owner="dba@worker:1:1",
+        now=datetime.now(UTC),
+    )  # fmt: skip
+    for act in (two.take, two.ask):
+        with pytest.raises(RechainError, match="dba@worker:1:1 acts on it"):
+            act()
+    assert tree(two.requests) == before
+    certs = files_in(two.theirs.root).certs
+    certs.write_text(certs.read_text() + "# what it did\n")
+    commit_phase(two.theirs.root, "acc", "something was done")
+    release_claim(two.theirs.root, "acc", claim)
+    assert two.take() == 2
+    assert files_in(two.ours.root).certs.read_text().endswith("# what it did\n")
+
+
+def test_what_a_killed_run_had_not_pushed_is_not_overwritten_by_what_it_had(two: Two) -> None:
+    """Of the same claim the branch is behind then."""
+    root = two.ours.root
+    take_claim(root, "acc", direction=Direction.REFRESH, target=Phase.RETIRED, now=datetime.now(UTC))
+    stored = read_rotation(root, "acc")
+    store_rotation(root, "acc", replace(stored, reached_at=datetime.now(UTC)))
+    before = tree(root)
+    assert bring_up_to_date(root, "acc") is None
+    assert tree(root) == before
+
+
+def test_requests_that_are_dropped_are_dropped_for_everybody(two: Two) -> None:
+    """Where another clone made others, one of the two has to go; the advice says where."""
+    two.ask()
+    _move(two.ours)
+    request_certificates.fn(two.theirs, Asked(sides=(Side.SERVER, Side.CLIENT)))
+    assert tree(two.theirs.root / "rechain" / "acc" / "requests") == tree(two.requests), "they are found, not made anew"
+    discard_requests.fn(two.ours)
+    assert bring_up_to_date(two.theirs.root, "acc")
+    assert not (two.theirs.root / "rechain" / "acc" / "requests").exists()
+
+
+def test_an_imported_generation_that_was_discarded_elsewhere_stops_nobody(two: Two) -> None:
+    """Its files are on the branch of its own rotation."""
+    two.ask()
+    two.take()
+    assert bring_up_to_date(two.theirs.root, "acc")
+    discard_next_generation.fn(two.ours)
+    issue_next_generation.fn(two.ours, own_ca=True)
+    _move(two.ours)
+    assert bring_up_to_date(two.theirs.root, "acc")
+    assert read_rotation(two.theirs.root, "acc").next == 3
 
 
 def test_an_import_that_can_not_be_shared_says_so_and_is_kept(two: Two) -> None:
