@@ -8,6 +8,7 @@ from typing import Any
 from tasks.fleet.outcome import HostEvent, HostResult, Outcome
 
 _REFUSED = Outcome.REFUSED_CLAIM.value
+_TIMED_OUT = "Timed out after"
 
 
 class Hearing:
@@ -87,10 +88,16 @@ def _ours(event: Mapping[str, Any]) -> HostResult:
     result = event["result"]
     files = tuple(str(path) for path in result.get("changed_files", ()))
     if event["event"] == "runner_on_failed":
-        outcome = Outcome.REFUSED_CLAIM if result.get("outcome") == _REFUSED else Outcome.FAILED
-        return HostResult(event["host"], outcome, files, _message(event))
+        return HostResult(event["host"], _unsuccessful(result), files, _message(event))
     to_be_seen_to = str(result.get("msg", ""))
     return HostResult(event["host"], Outcome(result["outcome"]), files, to_be_seen_to, dict(result["served"]))
+
+
+def _unsuccessful(result: Mapping[str, Any]) -> Outcome:
+    if result.get("outcome") == _REFUSED:
+        return Outcome.REFUSED_CLAIM
+    # The module tells an outcome of its own, unless it was never heard: then Ansible's time for one host was up.
+    return Outcome.UNKNOWN if _TIMED_OUT in str(result.get("msg", "")) else Outcome.FAILED
 
 
 def _message(event: Mapping[str, Any]) -> str:

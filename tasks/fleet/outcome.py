@@ -109,6 +109,7 @@ class RollOutResult:
 _WORDS = {
     **dict.fromkeys(DONE, "done"),
     Outcome.UNKNOWN: "unknown",
+    Outcome.UNREACHABLE: "unknown",  # its link may have died while it was worked on
     Outcome.NOT_REACHED: "not started",
     Outcome.REFUSED_CLAIM: "not started",
 }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import pytest
 
 from lab.environment import ENVIRONMENT
-from lab.login import log_in
+from lab.login import log_in, read_journal
 from lab.watch import summarise
 from rechain.certificate import read_certificates
 from rechain.fleet import ServiceKind
@@ -24,6 +25,7 @@ from tests.machine_scene import Scene
 from tests.plugins.desk import Desk
 
 _BEFORE = {Phase.OVERLAP: "issued", Phase.SERVERS: "overlap", Phase.CLIENTS: "servers", Phase.RETIRED: "clients"}
+_UNWATCHED_MS = 60_000
 _log = logging.getLogger(__name__)
 
 pytestmark = pytest.mark.usefixtures("machines_fit")
@@ -59,8 +61,14 @@ def _watched(desk: Desk, phase: Phase) -> Iterator[Scene]:
     scene = Scene(desk.lab, phase)
     watcher = desk.lab.run_watcher(interval_ms=100)
     yield scene
+    assert watcher.lives(), "it ended early, and saw only a part"
+    ended_ms = time.time() * 1000
     desk.lab.finish(watcher)
-    seen = summarise(desk.lab.journal("watch"))
+    journal = desk.lab.journal("watch")
+    latest = {entry.endpoint: entry.at_ms for entry in read_journal(journal)}
+    assert [endpoint for endpoint, at_ms in latest.items() if at_ms < ended_ms - _UNWATCHED_MS] == []
+    assert set(latest) >= {str(path) for path in desk.lab.paths}
+    seen = summarise(journal)
     assert [each for each in seen.failures if not any(loss.explains(each) for loss in scene.losses)] == []
     assert seen.attempted > 500
 

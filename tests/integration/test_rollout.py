@@ -154,6 +154,27 @@ def test_the_time_limit_ends_ansible_and_tells_what_was_under_way(fleet: Site) -
     assert client_certificate(fleet, "app2") == fleet.old.client.chain_pem
 
 
+def test_a_host_has_a_time_limit_of_its_own(fleet: Site) -> None:
+    """One that hangs holds nobody up for as long as all of them may take."""
+    fleet.hosts["app1"]["rechain_clients"][0]["reload"] = "sleep 30"  # type: ignore[index]
+    fleet.hosts["app1"]["rechain_host_timeout"] = 4
+    started = time.monotonic()
+    result = fleet.roll_out(["app1", "app2"])
+    assert [each.outcome for each in result.hosts] == [Outcome.UNKNOWN, Outcome.NOT_REACHED]
+    assert time.monotonic() - started < 25
+    assert result.ledger() == "unknown: app1; not started: app2"
+    with pytest.raises(RollOutFailed, match="it looks at the host before it acts"):
+        raise_for(result)
+
+
+def test_what_a_reload_may_take_is_the_host_s(fleet: Site) -> None:
+    """As inventory variables: a cluster manager may take its time."""
+    fleet.hosts["app1"]["rechain_clients"][0]["reload"] = "sleep 3"  # type: ignore[index]
+    fleet.hosts["app1"]["rechain_reload_timeout"] = 1
+    with pytest.raises(RollOutFailed, match="its reload command did not end within 1 s"):
+        raise_for(fleet.roll_out(["app1"]))
+
+
 _SCRIPT = """
 import sys
 import tempfile
