@@ -149,8 +149,7 @@ def _shrink(moving: _Moving, phase: Phase) -> None:
             raise RollOutFailed(
                 deaf,
                 f"its log can't be read after its bundle shrank: {why}",
-                f"see that it can, and run again; or look at it yourself: `rechain approve {moving.ref.environment} "
-                f"server-log`",
+                f"see that it can, and run again; or walk back with `rechain rollback {moving.ref.environment}`",
             )
 
 
