@@ -15,6 +15,8 @@ from tasks.repository.location import repository_root
 from tasks.state import EnvironmentRef, observe
 from tasks.step import progress
 
+_MOVED = "the fleet moved on before its turn came"
+
 
 @flow(
     name="drain-sessions",
@@ -62,9 +64,9 @@ def drain_sessions(  # noqa: PLR0917  # the fields of the run form
         ended, refused = (*ended, *done), {**refused, **kept}
         time.sleep(pause_s)
         held = _look_again(ref)
-        came_back |= returned(first.sessions, held.sessions if held else ())
+        came_back |= returned(first, held) if held else frozenset()
         waiting = to_end(waiting, meant, came_back)
-    left = why_left(held.sessions, meant, came_back, refused) if held else {}
+    left = why_left(held.sessions, meant, came_back, refused) if held else {**refused, **dict.fromkeys(waiting, _MOVED)}
     progress.info("%s sessions were ended, %s are left", len(ended), len(left))
     return Drained(environment, ended, left, held.unreadable if held else ())
 

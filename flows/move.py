@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rechain.errors import RollOutFailed, VerificationFailed
@@ -111,17 +111,16 @@ def _refuse_refused(moving: _Moving, switched: Sequence[str]) -> None:
     for host, why in unreadable.items():
         progress.warning("nobody hears who refuses %s: %s", host, why)
     refusing = {host: lines[-1] for host in alerts if (lines := [one for one in alerts[host] if refuses_server(one)])}
-    for host, line in refusing.items():
-        if _is_approved(state):
-            progress.warning("%s is refused, and gate server-log was approved: %s", host, line)
-            continue
-        rest = _widen(moving, Phase.OVERLAP, host)
-        raise RollOutFailed(
-            host,
-            f"logged after it got its next certificate: {line}",
-            f"{rest or 'it presents its current one again, phase overlap'}; an alert `unknown ca` is a client without "
-            "the new bundle: install it there, then run again",
-        )
+    if _passes(state, refusing):
+        return
+    rest = _widen(moving, Phase.OVERLAP, list(refusing))
+    host, line = next(iter(refusing.items()))
+    raise RollOutFailed(
+        host,
+        f"logged after it got its next certificate: {line}",
+        f"{rest or 'it presents its current one again, phase overlap'}; an alert `unknown ca` is a client without "
+        "the new bundle: install it there, then run again",
+    )
 
 
 def _shrink(moving: _Moving, phase: Phase) -> None:
@@ -134,41 +133,57 @@ def _shrink(moving: _Moving, phase: Phase) -> None:
         moving.canary.watch_on()
         state = observe(moving.ref)
         alerts, unreadable = certificate_alerts(state, moving.marks, moving.hosts[:number])
-        for refused in filter(alerts.get, alerts):
-            wide = phase.preceding or Phase.OVERLAP
-            rest = _widen(moving, wide, refused)
-            raise RollOutFailed(
-                refused,
-                f"logged after its bundle shrank: {alerts[refused][-1]}",
-                f"{rest or f'all bundles are wide again, phase {wide}'}; find who it is, then run again: a failed "
-                "verification is somebody with the old certificate, an alert `unknown ca` somebody without the new "
-                "bundle",
-            )
+        refusing = {refused: lines[-1] for refused, lines in alerts.items() if lines}
+        if not _passes(state, refusing):
+            _refuse_shrunk(moving, phase, refusing)
         if unreadable and phase is Phase.RETIRED and not _is_approved(state):
             deaf, why = next(iter(unreadable.items()))
             raise RollOutFailed(
                 deaf,
                 f"its log can't be read after its bundle shrank: {why}",
-                f"see that it can, and run again; or walk back with `rechain rollback {moving.ref.environment}`",
+                f"see that it can, and run again; or look at it, `rechain approve {moving.ref.environment} server-log`",
             )
+
+
+def _refuse_shrunk(moving: _Moving, phase: Phase, refusing: Mapping[str, str]) -> None:
+    wide = phase.preceding or Phase.OVERLAP
+    rest = _widen(moving, wide, list(refusing))
+    host, line = next(iter(refusing.items()))
+    raise RollOutFailed(
+        host,
+        f"logged after its bundle shrank: {line}",
+        f"{rest or f'all bundles are wide again, phase {wide}'}; find who it is, then run again: a failed "
+        "verification is somebody with the old certificate, an alert `unknown ca` somebody without the new bundle",
+    )
+
+
+def _passes(state: FleetState, refusing: Mapping[str, str]) -> bool:
+    """Whether nobody is refused, or somebody has looked at the logs and says that it may be."""
+    if refusing and _is_approved(state):
+        for host, line in refusing.items():
+            progress.warning("gate server-log was approved, and %s logs: %s", host, line)
+    return not refusing or _is_approved(state)
 
 
 def _is_approved(state: FleetState) -> bool:
     return any(one.gate is Gate.SERVER_LOG for one in state.rotation.approvals)
 
 
-def _widen(moving: _Moving, wide: Phase, refused: str) -> str:
-    """Back to where everybody logged in, the host that refuses somebody first.
+def _widen(moving: _Moving, wide: Phase, refusing: Sequence[str]) -> str:
+    """Back to where everybody logged in, the hosts that refuse somebody first, each by itself.
 
     The alerts that led there are told, and keep no gate shut.
 
     Returns:
         What is not back yet, for a person; empty when all is.
     """
-    ref = moving.ref
+    ref, others = moving.ref, [host for host in moving.hosts if host not in refusing]
     write_phase(ref, wide, moving.claim)
-    hosts = [refused, *(host for host in moving.hosts if host != refused)]
-    failed = take_back(ref, wide, hosts, moving.claim)
+    failed = take_back(ref, wide, refusing, moving.claim)
+    try:
+        distribute(ref, wide, others, moving.claim.number)
+    except RollOutFailed:
+        failed += take_back(ref, wide, others, moving.claim)
     for error in failed:
         progress.warning("not taken back: %s", error)
     if failed:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from flows import terminal
-from flows.options import HERE, Formatted, Repo
+from flows.options import HERE, Formatted, Repo, TakeOver
 from flows.terminal import Format
 from rechain.errors import InputError
 from rechain.generation import Side
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rechain.signing_request import Requests
     from tasks.import_certificates import Imported
     from tasks.request_certificates import Waiting
+    from tasks.state import EnvironmentRef
 
 
 def csr(
@@ -31,6 +32,7 @@ def csr(
     ] = False,
     output: Annotated[Path | None, Parameter(help="Folder for one archive of all requests, ENV-csrs.tar.gz.")] = None,
     discard: Annotated[bool, Parameter(negative="", help="Drop the requests that wait, and their keys.")] = False,
+    take_over: TakeOver = False,
     repo: Repo = HERE,
     format: Formatted = Format.TABLE,
 ) -> int:
@@ -42,35 +44,36 @@ def csr(
     if discard:
         if side or name or intermediates or output:
             raise InputError("--discard", "drops all requests that wait", "leave the other options out")
-        return _discard(ref.root, env, format)
+        return _discard(ref, format, take_over=take_over)
     if name and intermediates:
         raise InputError("--name", "names leaves, and --intermediates asks for CAs", "leave one of the two out")
     asked = Asked(tuple(dict.fromkeys(side or ())), tuple(dict.fromkeys(name or ())), intermediates)
     archive = output.absolute() / f"{env}-csrs.tar.gz" if output else None
-    waiting = request_certificates.fn(ref, asked, archive)
+    waiting = request_certificates.fn(ref, asked, archive, take_over=take_over)
     terminal.show(_requests_json(env, waiting), format, lambda: _print_requests(env, waiting))
     return 0
 
 
-def import_certificates(env: str, *files: Path, repo: Repo = HERE, format: Formatted = Format.TABLE) -> int:
+def import_certificates(
+    env: str, *files: Path, take_over: TakeOver = False, repo: Repo = HERE, format: Formatted = Format.TABLE
+) -> int:
     """Take certificates and chain of an outside CA back, as the next generation; deploys nothing."""
     from tasks.import_certificates import import_certificates as take
     from tasks.state import EnvironmentRef
 
     if not files:
         raise InputError("rechain import", "got no file", "name what the CA sent, and its own certificates")
-    imported = take.fn(EnvironmentRef(repo.resolve(), env), files)
+    imported = take.fn(EnvironmentRef(repo.resolve(), env), files, take_over=take_over)
     content = {"schema": 1, "environment": env, "next": imported.number, "trusted_for_logins": [*imported.client_roots]}
     terminal.show(content, format, lambda: _print_imported(env, imported))
     return 0
 
 
-def _discard(root: Path, env: str, format: Format) -> int:
+def _discard(ref: EnvironmentRef, format: Format, *, take_over: bool) -> int:
     from tasks.request_certificates import discard_requests
-    from tasks.state import EnvironmentRef
 
-    dropped = discard_requests.fn(EnvironmentRef(root, env))
-    content = {"schema": 1, "environment": env, "discarded": len(dropped.public_keys)}
+    dropped = discard_requests.fn(ref, take_over=take_over)
+    content = {"schema": 1, "environment": ref.environment, "discarded": len(dropped.public_keys)}
     terminal.show(content, format, lambda: _print_dropped(dropped))
     return 0
 

@@ -7,7 +7,7 @@ application that comes back after its session was ended reads its files anew, an
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from rechain.generation import Generation
@@ -33,7 +33,7 @@ class HeldSession:
     user: str
     address: str
     since: datetime
-    is_idle: bool
+    is_idle: bool = field(compare=False)
 
     def __str__(self) -> str:
         where = f"from {self.address}" if self.address else "by a local socket"
@@ -46,10 +46,12 @@ class Held:
 
     Attributes:
         sessions: The sessions.
+        read: The endpoints of which all sessions are told.
         unreadable: Servers that tell nothing, and why.
     """
 
     sessions: tuple[HeldSession, ...]
+    read: frozenset[str]
     unreadable: tuple[str, ...] = ()
 
 
@@ -88,10 +90,13 @@ def to_end(held: Iterable[HeldSession], clients: Collection[str], came_back: Col
     return sorted(meant, key=lambda one: (one.since, one.endpoint, one.pid))
 
 
-def returned(before: Collection[HeldSession], now: Iterable[HeldSession]) -> frozenset[str]:
-    """Clients with a session that began since, with the certificate that they left: nothing newer is there."""
-    known = {(one.endpoint, one.pid, one.since) for one in before}
-    return frozenset(one.client for one in now if (one.endpoint, one.pid, one.since) not in known)
+def returned(before: Held, now: Held) -> frozenset[str]:
+    """Clients with a session that began since, with the certificate that they left: nothing newer is there.
+
+    On a server that told nothing before, sessions may be old.
+    """
+    new = set(now.sessions) - set(before.sessions)
+    return frozenset(one.client for one in new if one.endpoint in before.read)
 
 
 def why_left(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from rechain.certs import foreign_issuers
 from rechain.errors import InputError
 from rechain.gate import gates_out_of
+from rechain.phase import Phase
 from rechain.rotation import Approval, Gate, Rotation
 from tasks.repository.claim import commit_phase
 from tasks.repository.owner import person
@@ -37,7 +38,7 @@ def record_approval(
     def add(rotation: Rotation) -> Rotation:
         if rotation.next is None:
             raise InputError(ref.environment, "no rotation is under way, so no gate waits", "see `rechain status`")
-        if rotation.target is not None or gate not in gates_out_of(rotation.phase):
+        if not _waits(gate, rotation):
             raise InputError(
                 ref.environment,
                 f"gate {gate} does not wait at phase {rotation.phase}, and an approval ends with the next move",
@@ -53,6 +54,13 @@ def record_approval(
         ref.root, ref.environment, f"Approve gate {gate} of generation {approval.generation}\n\n{reason.strip()}"
     )
     return approval
+
+
+def _waits(gate: Gate, rotation: Rotation) -> bool:
+    """Whether a gate can wait: at a resting point; while `retired` is under way logs are still listened to."""
+    if rotation.target is not None:
+        return gate is Gate.SERVER_LOG and rotation.target is Phase.RETIRED
+    return gate in gates_out_of(rotation.phase)
 
 
 def _refuse_unknown(ref: EnvironmentRef, client: str) -> None:

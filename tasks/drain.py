@@ -45,10 +45,12 @@ def held_sessions(ref: EnvironmentRef) -> Held:
         )
     serials = left_serials(state.rotating.current, state.rotating.next)
     with reading_access(state) as access:
-        seen = [sessions(endpoint, access) for endpoint in _endpoints(state)]
+        endpoints = _endpoints(state)
+        seen = [sessions(endpoint, access) for endpoint in endpoints]
     held = [one for found in seen if not isinstance(found, Unreadable) for one in found if one.serial in serials]
     return Held(
         tuple(_of_client(one, serials[one.serial]) for one in held),
+        frozenset(str(endpoint) for endpoint, found in zip(endpoints, seen, strict=True) if isinstance(found, tuple)),
         tuple(str(found) for found in seen if isinstance(found, Unreadable)),
     )
 

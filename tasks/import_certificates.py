@@ -55,7 +55,7 @@ class Imported:
 
 
 @step("import-certificates")
-def import_certificates(ref: EnvironmentRef, files: Sequence[Path]) -> Imported:
+def import_certificates(ref: EnvironmentRef, files: Sequence[Path], *, take_over: bool = False) -> Imported:
     """Make the next generation of what an outside CA gave back for the requests that wait.
 
     Side effect: writes `rechain/ENV/generation-N` and records it; then the requests are gone. Idempotent: a run that
@@ -64,6 +64,7 @@ def import_certificates(ref: EnvironmentRef, files: Sequence[Path]) -> Imported:
     Args:
         ref: Which environment.
         files: What came back, and the CA's own certificates: PEM, DER or PKCS#7, in any order.
+        take_over: Take the claim of a run that is known to be dead.
 
     Raises:
         InputError: No requests wait, a file can't be read, the repository is not fit, or a rotation is under way.
@@ -71,7 +72,7 @@ def import_certificates(ref: EnvironmentRef, files: Sequence[Path]) -> Imported:
     """
     with issuing(ref.root, ref.environment):
         bring_up_to_date(ref.root, ref.environment)
-        refuse_rivals(ref.root, ref.environment, take_over=False, now=now())
+        refuse_rivals(ref.root, ref.environment, take_over=take_over, now=now())
         settle(ref.root, ref.environment)
         requests, rotation = read_requests(ref.root, ref.environment), read_rotation(ref.root, ref.environment)
         if requests is None:
@@ -83,7 +84,7 @@ def import_certificates(ref: EnvironmentRef, files: Sequence[Path]) -> Imported:
             _refuse_rotating(ref, rotation)
             number = _import(ref, rotation, requests, files)
         _remove_answered(ref, number)
-        _share(ref, number)
+        _share(ref, number, take_over=take_over)
         return _told(ref, number, is_first=number == rotation.current or rotation.current is None)
 
 
@@ -99,10 +100,11 @@ def _remove_answered(ref: EnvironmentRef, number: int) -> None:
         ) from None
 
 
-def _share(ref: EnvironmentRef, number: int) -> None:
+def _share(ref: EnvironmentRef, number: int, *, take_over: bool) -> None:
     """Nobody can issue it again: other clones must know of it before one of them moves this environment."""
     try:
-        kept = share(ref.root, ref.environment, f"{ref.environment}: import generation {number}", now=now())
+        message = f"{ref.environment}: import generation {number}"
+        kept = share(ref.root, ref.environment, message, take_over=take_over, now=now())
     except (ClaimRefused, RepositoryError) as error:
         raise RechainError(
             error.where,

@@ -63,7 +63,9 @@ class Waiting:
 
 
 @step("request-certificates")
-def request_certificates(ref: EnvironmentRef, asked: Asked, archive: Path | None = None) -> Waiting:
+def request_certificates(
+    ref: EnvironmentRef, asked: Asked, archive: Path | None = None, *, take_over: bool = False
+) -> Waiting:
     """Make signing requests for an outside CA, once.
 
     Side effect: `rechain/ENV/requests`, and the archive. Idempotent: the same requests that wait already are left as
@@ -73,13 +75,14 @@ def request_certificates(ref: EnvironmentRef, asked: Asked, archive: Path | None
         ref: Which environment.
         asked: What to ask for.
         archive: Where to write all requests as one archive, absolute; None for nowhere.
+        take_over: Go on beside the claim of a run that is known to be dead.
 
     Raises:
         InputError: The repository is not fit, other requests wait, or the archive can't be written.
     """
     with issuing(ref.root, ref.environment):
         bring_up_to_date(ref.root, ref.environment)
-        refuse_rivals(ref.root, ref.environment, take_over=False, now=now())
+        refuse_rivals(ref.root, ref.environment, take_over=take_over, now=now())
         settle(ref.root, ref.environment)
         spec = read_spec(ref.root, ref.environment)
         wanted = _wanted(ref, spec, asked)
@@ -94,7 +97,7 @@ def request_certificates(ref: EnvironmentRef, asked: Asked, archive: Path | None
 
 
 @step("discard-requests")
-def discard_requests(ref: EnvironmentRef) -> Requests:
+def discard_requests(ref: EnvironmentRef, *, take_over: bool = False) -> Requests:
     """Drop the requests that wait, keys and all: certificates that come back for them are useless.
 
     Side effect: the folder of the requests is gone, as one step, on the remote's branch too where they were pushed.
@@ -104,17 +107,20 @@ def discard_requests(ref: EnvironmentRef) -> Requests:
         RechainError: They are dropped here, and could not be on the remote.
     """
     with issuing(ref.root, ref.environment):
+        bring_up_to_date(ref.root, ref.environment)
+        refuse_rivals(ref.root, ref.environment, take_over=take_over, now=now())
         waiting = read_requests(ref.root, ref.environment)
         if waiting is None:
             raise InputError(ref.environment, "no requests wait for an outside CA", "there is nothing to discard")
         remove_requests(ref.root, ref.environment)
-        _share_discard(ref)
+        _share_discard(ref, take_over=take_over)
         return waiting
 
 
-def _share_discard(ref: EnvironmentRef) -> None:
+def _share_discard(ref: EnvironmentRef, *, take_over: bool) -> None:
     try:
-        kept = share(ref.root, ref.environment, f"{ref.environment}: drop the requests", now=now())
+        message = f"{ref.environment}: drop the requests"
+        kept = share(ref.root, ref.environment, message, take_over=take_over, now=now())
     except (ClaimRefused, RepositoryError) as error:
         what = f"the requests are dropped here, but not on the remote: {error.what}"
         raise RechainError(error.where, what, error.fix) from None

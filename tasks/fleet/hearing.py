@@ -97,7 +97,8 @@ def _unsuccessful(result: Mapping[str, Any]) -> Outcome:
     if result.get("outcome") == _REFUSED:
         return Outcome.REFUSED_CLAIM
     # The module tells an outcome of its own, unless it was never heard: then Ansible's time for one host was up.
-    return Outcome.UNKNOWN if _TIMED_OUT in str(result.get("msg", "")) else Outcome.FAILED
+    is_unheard = "outcome" not in result and _TIMED_OUT in str(result.get("msg", ""))
+    return Outcome.UNKNOWN if is_unheard else Outcome.FAILED
 
 
 def _message(event: Mapping[str, Any]) -> str:

@@ -18,7 +18,9 @@ from rechain.fleet import Endpoint
 from tasks.fleet.connection import Access, Connection, Unreadable, connected, unreadable
 
 _POLL_S = 0.2
-_LSN_NOW = """CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_lsn() END"""
+# A standby that has only ever restored from an archive has received nothing.
+_LSN_NOW = """CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
+    ELSE pg_current_wal_lsn() END"""
 # What was received and written is what a connection is worth; a delayed standby replays late on purpose.
 _STANDBYS = f"""
     SELECT replication.pid, replication.usename, replication.application_name,

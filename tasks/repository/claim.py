@@ -162,7 +162,7 @@ def commit_phase(root: Path, environment: str, message: str) -> Committed | None
         return commit_files(clone, environment, message) if clone else None
 
 
-def share(root: Path, environment: str, message: str, *, now: datetime) -> str | None:
+def share(root: Path, environment: str, message: str, *, take_over: bool, now: datetime) -> str | None:
     """Push what was made here before any move, where there is a remote: a claim of somebody else would outdate it.
 
     Side effect: a pushed commit under a claim that is given back. Safe to retry.
@@ -176,7 +176,9 @@ def share(root: Path, environment: str, message: str, *, now: datetime) -> str |
     """
     if shared_clone(root) is None:
         return None
-    claim = take_claim(root, environment, direction=Direction.REFRESH, target=Phase.ISSUED, now=now)
+    claim = take_claim(
+        root, environment, direction=Direction.REFRESH, target=Phase.ISSUED, take_over=take_over, now=now
+    )
     try:
         commit_phase(root, environment, message)
     finally:

@@ -16,7 +16,7 @@ from tasks.repository.generations import write_generation
 from tasks.repository.layout import rotation_path
 from tasks.repository.programs import find_program
 from tasks.repository.rotation_branch import is_on_base
-from tasks.repository.rotation_yaml import parse_rotation, write_rotation
+from tasks.repository.rotation_yaml import parse_rotation, update_rotation, write_rotation
 from tasks.repository.settings import read_settings
 from tasks.state import EnvironmentRef
 from tests.chains import make_chain
@@ -126,6 +126,10 @@ def test_an_approval_reaches_every_clone_and_only_for_a_gate_that_can_wait(share
     pushed = parse_rotation(git(shared.remote, "show", f"{BRANCH}:rechain/acc/rotation.yml"), "pushed")
     assert [(one.gate, one.client, one.who) for one in pushed.approvals] == [(Gate.CLIENTS, "applicatie", "dba")]
     assert "its owner says so" in git(shared.remote, "log", "-1", "--format=%B", BRANCH)
+    update_rotation(shared.ours, "acc", lambda stored: replace(stored, target=Phase.RETIRED))
+    with pytest.raises(InputError, match="clients does not wait"):
+        record_approval(ref, Gate.CLIENTS, None, "half way")
+    record_approval(ref, Gate.SERVER_LOG, None, "the log was read by hand")  # `retired` listens to logs all the time
 
 
 def test_a_base_branch_that_does_not_exist_is_named(shared: Shared) -> None:

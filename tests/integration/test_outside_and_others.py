@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -53,10 +53,10 @@ class Two:
         """Make requests for everything."""
         request_certificates.fn(self.ours, Asked())
 
-    def take(self) -> int:
+    def take(self, *, take_over: bool = False) -> int:
         """Import what the CA gave."""
         signed = self.authority.sign_all(sorted(self.requests.glob("*.csr")), self.ours.root.parent / "returned.pem")
-        return import_certificates.fn(self.ours, (signed, *self.authority.chain)).number
+        return import_certificates.fn(self.ours, (signed, *self.authority.chain), take_over=take_over).number
 
 
 def _move(ref: EnvironmentRef) -> None:
@@ -141,6 +141,22 @@ def test_nothing_is_asked_or_taken_while_another_clone_acts(two: Two) -> None:
     release_claim(two.theirs.root, "acc", claim)
     assert two.take() == 2
     assert files_in(two.ours.root).certs.read_text().endswith("# what it did\n")
+
+
+def test_a_claim_that_a_dead_run_left_is_taken_on_a_person_s_word(two: Two) -> None:
+    """Nothing is lost before that: not even what was to be dropped."""
+    two.ask()
+    before = tree(two.requests)
+    when, owner = datetime.now(UTC) - timedelta(days=9), "dba@gone:1:1"
+    take_claim(two.theirs.root, "acc", direction=Direction.REFRESH, target=Phase.RETIRED, owner=owner, now=when)
+    for act in (two.take, lambda: discard_requests.fn(two.ours)):
+        with pytest.raises(RechainError, match="left a claim that expired") as told:
+            act()
+        assert "--take-over" in told.value.fix
+    assert tree(two.requests) == before
+    assert two.take(take_over=True) == 2
+    assert bring_up_to_date(two.theirs.root, "acc")
+    assert read_rotation(two.theirs.root, "acc").next == 2
 
 
 def test_what_a_killed_run_had_not_pushed_is_not_overwritten_by_what_it_had(two: Two) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from rechain.drain import Drained, HeldSession, as_json, left_serials, returned, to_end, why_left
+from rechain.drain import Drained, Held, HeldSession, as_json, left_serials, returned, to_end, why_left
 from tests.chains import NOW, make_chain
 
 _FIRST = HeldSession("db1:5432", 71, "app", "app", "192.0.2.1", NOW, is_idle=True)
@@ -31,8 +31,11 @@ def test_the_oldest_sessions_of_those_who_are_meant_end_first() -> None:
 def test_a_new_session_with_the_certificate_that_was_left_tells_that_nothing_newer_is_there() -> None:
     """A process number is used again; what is still the same session came back from nowhere."""
     again = replace(_FIRST, since=NOW + timedelta(seconds=9))
-    assert returned([_FIRST, _THEIRS], [_THEIRS]) == frozenset()
-    assert returned([_FIRST, _THEIRS], [again, _THEIRS]) == {"app"}
+    before = Held((_FIRST, _THEIRS), frozenset({"db1:5432"}))
+    assert returned(before, Held((_THEIRS,), before.read)) == frozenset()
+    assert returned(before, Held((replace(_FIRST, is_idle=False), _THEIRS), before.read)) == frozenset()
+    assert returned(before, Held((again, _THEIRS), before.read)) == {"app"}
+    assert returned(before, Held((_LATER, _THEIRS), before.read)) == frozenset(), "db2 told nothing before"
 
 
 def test_every_session_that_is_left_has_its_reason() -> None:

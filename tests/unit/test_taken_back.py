@@ -74,7 +74,14 @@ def test_a_host_that_is_down_meanwhile_keeps_no_other_narrow(monkeypatch: pytest
     with pytest.raises(RollOutFailed, match="h4: logged after its bundle shrank") as failed:
         _shrink(fleet, monkeypatch)
     assert "all but h1 are back at phase clients" in failed.value.fix
-    assert [host for host, phase in fleet.done if phase == "clients"] == ["h4", "h1", "h2", "h3"]
+    assert list(dict.fromkeys(host for host, phase in fleet.done if phase == "clients")) == ["h4", "h1", "h2", "h3"]
+
+
+def test_who_has_looked_at_the_logs_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A revoked client that keeps trying would keep `retired` from ever being reached."""
+    fleet = _Fleet("h3", heard_after="h3", approved=True)
+    _shrink(fleet, monkeypatch)
+    assert fleet.done == [(host, "retired") for host in _HOSTS]
 
 
 def test_a_refusal_that_comes_late_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
