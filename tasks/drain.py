@@ -118,5 +118,5 @@ def _wait_until_gone(endpoint: Endpoint, access: Access, one: HeldSession) -> No
 def _is_there(endpoint: Endpoint, access: Access, one: HeldSession) -> bool:
     found = sessions(endpoint, access)
     if isinstance(found, Unreadable):
-        return False  # gone with its server, as far as anybody can tell
+        return True  # nobody has seen it gone
     return any((each.pid, each.backend_start) == (one.pid, one.since) for each in found)

@@ -29,6 +29,16 @@ all:
     chainsmith_users:
       pgnodes: [postgres]
 """
+SPEC = """\
+subject: {CN: postgres, O: Acme}
+key: ecdsa-p256
+intermediates:
+  - name: server
+    servers: {pg1: [192.0.2.1], pg2: [192.0.2.2]}
+  - name: client
+    clients: [postgres, applicatie]
+"""
+"""The chain spec of such an environment."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ _disk_full = _scripts(
 )
 _read_only = _scripts("mount --bind $place $place; mount -o remount,bind,ro $place", "umount --lazy $place")
 _immutable = _scripts(*(f"find $place -not -type l -print0 | xargs -0 chattr {flag}" for flag in ("+i", "-i")))
-_sudo_refused = _scripts(f"mv /etc/sudoers.d/{USER} /root/", f"mv /root/{USER} /etc/sudoers.d/")
+_sudo_refused = _scripts(f"mv /etc/sudoers.d/{USER} /etc/{USER}.off", f"mv /etc/{USER}.off /etc/sudoers.d/{USER}")
 _no_python = _scripts("mount --bind /dev/null $python", "umount $python")
 
 

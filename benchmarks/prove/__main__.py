@@ -107,7 +107,7 @@ def _fleet(size: int) -> Fleet:
 
 def _host(name: str, clients: tuple[ManagedClient, ...]) -> Host:
     files = {"cert": "server.crt", "key": "server.key", "ca": "root.crt", "reload": "r", "restart": "s", "log": None}
-    service = Service(ServiceKind.POSTGRESQL, name, 5432, "/pki", "postgres", **files)  # type: ignore[arg-type]
+    service = Service(ServiceKind.POSTGRESQL, name, 5432, "/pki", "postgres", **files)  # type: ignore[arg-type]  # by name
     return Host(name, name, name, is_local=False, services=(service,), clients=clients)
 
 

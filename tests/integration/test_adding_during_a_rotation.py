@@ -26,17 +26,7 @@ from tasks.repository.generations import read_generation
 from tasks.repository.rotation_yaml import update_rotation
 from tasks.repository.spec_file import read_spec
 from tasks.state import EnvironmentRef, now, observe
-from tests.environments import Environment, tree
-
-_SPEC = """\
-subject: {CN: postgres, O: Acme}
-key: ecdsa-p256
-intermediates:
-  - name: server
-    servers: {pg1: [192.0.2.1], pg2: [192.0.2.2]}
-  - name: client
-    clients: [postgres, applicatie]
-"""
+from tests.environments import SPEC, Environment, tree
 
 
 class _Killed(BaseException):
@@ -44,7 +34,7 @@ class _Killed(BaseException):
 
 
 def _gain(ref: EnvironmentRef, *names: str) -> None:
-    text = _SPEC.replace("applicatie]", f"applicatie, {', '.join(names)}]") if names else _SPEC
+    text = SPEC.replace("applicatie]", f"applicatie, {', '.join(names)}]") if names else SPEC
     (ref.root / "config" / "chainsmith_acc.yml").write_text(text)
 
 
@@ -138,7 +128,7 @@ def test_a_plan_refuses_what_its_run_refuses(ref: EnvironmentRef) -> None:
             plan(ref)
         assert "refresh acc --strategy add-clients" in told.value.fix
     path = ref.root / "config" / "chainsmith_acc.yml"
-    path.write_text(_SPEC.replace("192.0.2.2", "192.0.2.9"))
+    path.write_text(SPEC.replace("192.0.2.2", "192.0.2.9"))
     with pytest.raises(RechainError, match="has changed since generation 2 was issued") as told:
         plan_rotation(ref)
     assert "take the change back" in told.value.fix

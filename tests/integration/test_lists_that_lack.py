@@ -30,24 +30,14 @@ from tasks.repository.revocations import add_revoked, keep_generation_crls, keep
 from tasks.repository.vault import CA_VAULT_ID, encrypt
 from tasks.state import EnvironmentRef, observe
 from tests.chains import Chain, make_chain
-from tests.environments import Environment, tree
-
-_SPEC = """\
-subject: {CN: postgres, O: Acme}
-key: ecdsa-p256
-intermediates:
-  - name: server
-    servers: {pg1: [192.0.2.1], pg2: [192.0.2.2]}
-  - name: client
-    clients: [postgres, applicatie, etl]
-"""
+from tests.environments import SPEC, Environment, tree
 
 
 @pytest.fixture
 def ref(environment: Environment) -> EnvironmentRef:
     """An adopted environment whose inventory says that servers read lists; the spec has gained a client."""
     (environment.root / "config").mkdir()
-    (environment.root / "config" / "chainsmith_acc.yml").write_text(_SPEC)
+    (environment.root / "config" / "chainsmith_acc.yml").write_text(SPEC.replace("applicatie]", "applicatie, etl]"))
     hosts = environment.folder / "hosts"
     inventory = yaml.safe_load(hosts.read_text())
     for variables in inventory["all"]["children"]["pgnodes"]["hosts"].values():

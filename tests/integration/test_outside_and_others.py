@@ -21,18 +21,8 @@ from tasks.repository.generations import read_generation
 from tasks.repository.rotation_yaml import read_rotation, store_rotation
 from tasks.request_certificates import Asked, discard_requests, request_certificates
 from tasks.state import EnvironmentRef
-from tests.environments import files_in, git, make_environment, tree
+from tests.environments import SPEC, files_in, git, make_environment, tree
 from tests.outside_ca import OutsideCa
-
-_SPEC = """\
-subject: {CN: postgres, O: Acme}
-key: ecdsa-p256
-intermediates:
-  - name: server
-    servers: {pg1: [192.0.2.1], pg2: [192.0.2.2]}
-  - name: client
-    clients: [postgres, applicatie]
-"""
 
 
 @dataclass(frozen=True)
@@ -72,7 +62,7 @@ def two(tmp_path: Path, vault_password: Path) -> Two:
     git(tmp_path, "init", "--quiet", "--bare", "--initial-branch=dev", str(remote))
     make_environment(ours)
     (ours / "config").mkdir()
-    (ours / "config" / "chainsmith_acc.yml").write_text(_SPEC)
+    (ours / "config" / "chainsmith_acc.yml").write_text(SPEC)
     git(ours, "init", "--quiet", "--initial-branch=dev")
     git(ours, "remote", "add", "origin", str(remote))
     git(ours, "add", "--all")

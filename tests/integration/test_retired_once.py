@@ -21,18 +21,9 @@ from tasks.repository.intent import deploy_files
 from tasks.repository.rotation_yaml import read_rotation, write_rotation
 from tasks.revoke import check_revocable
 from tasks.state import EnvironmentRef
-from tests.environments import Environment
+from tests.environments import SPEC, Environment
 
 _RECHAIN = Path(sys.executable).with_name("rechain")
-_SPEC = """\
-subject: {CN: postgres, O: Acme}
-key: ecdsa-p256
-intermediates:
-  - name: server
-    servers: {pg1: [192.0.2.1], pg2: [192.0.2.2]}
-  - name: client
-    clients: [postgres, applicatie]
-"""
 
 
 @pytest.fixture
@@ -40,7 +31,7 @@ def ref(environment: Environment) -> EnvironmentRef:
     """Generation 2 was retired into and walked back from: `clients` again, generation 1 without private keys."""
     spec = environment.root / "config" / "chainsmith_acc.yml"
     spec.parent.mkdir()
-    spec.write_text(_SPEC)
+    spec.write_text(SPEC)
     subprocess.run([_RECHAIN, "generate", "acc", "--repo", environment.root], check=True, capture_output=True)
     ref, folder = EnvironmentRef(environment.root, "acc"), environment.state / "generation-2"
     rotation = Rotation(Phase.CLIENTS, current=1, next=2, last_generation=2, delivered=True)
@@ -55,7 +46,7 @@ def ref(environment: Environment) -> EnvironmentRef:
 
 def test_new_clients_get_a_leaf_of_the_generation_that_is_in_use(ref: EnvironmentRef, environment: Environment) -> None:
     """Planned, issued, deployed; generation 1 is left as it is, and can be retired again."""
-    (environment.root / "config" / "chainsmith_acc.yml").write_text(_SPEC.replace("applicatie]", "applicatie, etl]"))
+    (environment.root / "config" / "chainsmith_acc.yml").write_text(SPEC.replace("applicatie]", "applicatie, etl]"))
     assert "new clients: etl" in plan_new_clients(ref).plan.notes[0]
     before = read_generation(ref.root, "acc", 1)
     assert issue_clients.fn(ref) == ("etl",)
