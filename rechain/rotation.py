@@ -158,6 +158,19 @@ def is_replaced_half(rotation: Rotation) -> bool:
     return rotation.phase is Phase.ISSUED and rotation.target in (Phase.RETIRED, Phase.ISSUED)
 
 
+def resting_place(rotation: Rotation) -> str:
+    """Where a fleet is left by a run that ends early, in words."""
+    if rotation.phase is None:
+        return "has no certificates yet"
+    if is_replaced_half(rotation):
+        return "is replaced half: logins fail until the same command has ended well, or `rechain rollback` has"
+    if rotation.target is None:
+        return f"rests at phase {rotation.phase}"
+    if rotation.target is rotation.phase:
+        return f"rests at phase {rotation.phase}, or a step past it on some hosts; every mix is proven"
+    return f"rests between phases {rotation.phase} and {rotation.target}; every mix of the two is proven"
+
+
 def replacing(rotation: Rotation) -> Rotation:
     """Start replacing everything in one step, the strategy `downtime`: from `issued` to `retired` at once.
 

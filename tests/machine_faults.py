@@ -12,9 +12,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from lab.errors import LabError
+from lab.machine import Machine
 from lab.pool import POOL
 from lab.ssh import USER
 from rechain.phase import Phase
+from tests.faults.seen import wait_until
 from tests.inventories import set_command
 from tests.machine_scene import Scene
 
@@ -38,6 +40,14 @@ class Kind(StrEnum):
     SERVICE = "service"
 
 
+class Moment(StrEnum):
+    """When it happens."""
+
+    BEFORE = "before the run"
+    MIDWAY = "when the first host has its set already"
+    RELOADING = "while the module on the host waits for a reload"
+
+
 @dataclass(frozen=True)
 class Fault:
     """Something that goes wrong.
@@ -47,7 +57,7 @@ class Fault:
         kind: What fails.
         says: What the run says about it.
         happens: Does it, and undoes it.
-        midway: Whether it happens when the first host has its set already.
+        moment: When it happens.
         phases: Where it is in the way.
         where: The inventory host that the run names; empty for the scene's own.
     """
@@ -56,7 +66,7 @@ class Fault:
     kind: Kind
     says: str
     happens: Happens
-    midway: bool = False
+    moment: Moment = Moment.BEFORE
     phases: tuple[Phase, ...] = _EVERY
     where: str = ""
 
@@ -115,13 +125,28 @@ def _link_down(scene: Scene) -> Iterator[None]:
 
 @contextmanager
 def _no_sshd(scene: Scene) -> Iterator[None]:
+    with _no_sshd_on(scene, scene.machine):
+        yield
+
+
+@contextmanager
+def _no_sshd_to_answer(scene: Scene) -> Iterator[None]:
+    """The module outlives it: it reloads, proves, and has nobody to tell."""
+    before = scene.reload.times()
+    with _no_sshd_on(scene, scene.reload.machine):
+        yield
+    wait_until(lambda: scene.reload.times() > before, "the module that nobody hears any more reloads")
+
+
+@contextmanager
+def _no_sshd_on(scene: Scene, machine: Machine) -> Iterator[None]:
     """The daemon and every connection of it."""
     with suppress(LabError):  # of pkill itself nothing is left to tell
-        scene.sh("pkill -KILL sshd")
+        machine.run("pkill", "-KILL", "sshd")
     try:
         yield
     finally:
-        scene.machines.ssh.start(scene.machine)
+        scene.machines.ssh.start(machine)
 
 
 @contextmanager
@@ -206,19 +231,27 @@ def _another_key() -> bytes:
 
 
 STOPPING = (
-    Fault("link down", Kind.NETWORK, "", _link_down, midway=True),
+    Fault("link down", Kind.NETWORK, "", _link_down, moment=Moment.MIDWAY),
     Fault("host key changed", Kind.SSH, "Host key verification failed", _other_host_key),
-    Fault("sshd killed", Kind.SSH, "", _no_sshd, midway=True),
+    Fault("sshd killed", Kind.SSH, "", _no_sshd, moment=Moment.MIDWAY),
     Fault("read-only file system", Kind.FILES, "Read-only file system", _read_only),
     Fault("disk full", Kind.FILES, "No space left on device", _disk_full),
     Fault("immutable files", Kind.FILES, "Operation not permitted", _immutable),
     Fault("sudo refused", Kind.PRIVILEGES, "password", _sudo_refused),
     Fault("Python missing", Kind.FILES, "python3", _no_python),
     Fault("clock a day behind", Kind.CLOCK, "which is 1.0 days behind; set the clock", _clock(-86400)),
-    Fault("PostgreSQL down", Kind.SERVICE, "", _server_down, midway=True, phases=_OF_SERVERS),
+    Fault("PostgreSQL down", Kind.SERVICE, "", _server_down, moment=Moment.MIDWAY, phases=_OF_SERVERS),
 )
 """Each stops the run at the host, by name, and leaves the host's files as they were."""
 STOPPING_LATER = (
+    Fault(
+        "sshd killed while the module works", Kind.SSH, "", _no_sshd_to_answer,
+        moment=Moment.RELOADING, phases=_OF_SERVERS,
+    ),
+    Fault(
+        "sshd killed while the module works", Kind.SSH, "", _no_sshd_to_answer,
+        moment=Moment.RELOADING, phases=(Phase.CLIENTS,), where=POOL,
+    ),
     Fault(
         "PgBouncer's pair broken at its reload", Kind.SERVICE, "after the reload it serves the leaf",
         _reload_breaks_the_pair, phases=(Phase.SERVERS,), where=POOL,
@@ -231,11 +264,11 @@ STOPPING_LATER = (
         "slow host", Kind.SERVICE, f"did not end within {_LIMIT_S} s", _slow, phases=_OF_SERVERS, where=POOL,
     ),
     Fault(
-        "PostgreSQL down", Kind.SERVICE, "", _server_down, midway=True, phases=(Phase.CLIENTS,),
+        "PostgreSQL down", Kind.SERVICE, "", _server_down, moment=Moment.MIDWAY, phases=(Phase.CLIENTS,),
     ),
     Fault(
         "standby promoted", Kind.SERVICE, "more than one server is a primary",
-        _promoted, midway=True, phases=_RECONNECTING,
+        _promoted, moment=Moment.MIDWAY, phases=_RECONNECTING,
     ),
 )  # fmt: skip
 """Each stops the run when the hosts before have their sets: at the last host, at replication, or at the logins."""
@@ -243,7 +276,7 @@ PASSED = (
     Fault("key with wrong mode", Kind.FILES, "", _key_open_to_all),
     Fault("PgBouncer with a broken pair", Kind.SERVICE, "", _pooler_has_a_broken_pair),
     Fault("clock a day ahead", Kind.CLOCK, "its clock is 1.0 days ahead", _clock(86400)),
-    Fault("standby promoted", Kind.SERVICE, "", _promoted, midway=True, phases=(Phase.OVERLAP, Phase.RETIRED)),
+    Fault("standby promoted", Kind.SERVICE, "", _promoted, moment=Moment.MIDWAY, phases=(Phase.OVERLAP, Phase.RETIRED)),
 )
 """What the run sets right by itself, tells of, or does not mind."""
 ONE_OF_EACH_KIND = tuple(next(fault for fault in STOPPING if fault.kind is kind) for kind in Kind)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from lab.host import Host
@@ -46,6 +47,18 @@ def times_installed(host: Host, directory: Path) -> int:
     return sum(entry["directory"] == str(directory) for entry in entries)
 
 
+@contextmanager
+def held(scene: Scene, by: str) -> Iterator[None]:
+    """The reload command tells that it has begun, and runs another command first."""
+    reload = scene.reload
+    set_command(scene.lab, reload.inventory, f"touch {scene.begun} && {by} && {reload.command}")
+    try:
+        yield
+    finally:
+        scene.begun.unlink(missing_ok=True)
+        set_command(scene.lab, reload.inventory, reload.command)
+
+
 def killed_before_the_reload(desk: Desk, scene: Scene) -> int:
     """The files are switched, nothing is reloaded, and everything is dead: the run, SSH, and the module on the host.
 
@@ -55,16 +68,12 @@ def killed_before_the_reload(desk: Desk, scene: Scene) -> int:
         How often the service has been reloaded up to then.
     """
     reload = scene.reload
-    before, begun = reload.times(), reload.machine.directory / "begun"
-    set_command(scene.lab, reload.inventory, f"touch {begun}; exec sleep 600")
-    try:
+    before = reload.times()
+    with held(scene, "sleep 600"):
         with a_run(desk, scene.phase) as program:
-            wait_until(begun.exists, "the reload begins", program)
+            wait_until(scene.begun.exists, "the reload begins", program)
             kill(program, Victim.TREE)
         # The module first: it would put the files back when the command ends.
         reload.machine.run("/bin/sh", "-c", "pkill -KILL -x python3; pkill -KILL -x sudo; pkill -KILL -x sleep")
-    finally:
-        begun.unlink(missing_ok=True)
-        set_command(scene.lab, reload.inventory, reload.command)
     assert reload.times() == before, "it was reloaded after all"
     return before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -120,6 +121,15 @@ class Scene:
         server, inventory = self.host.server, (self.host.name, "rechain_services")
         return Reload(self.machine, inventory, server.reload_command, server.log, "received SIGHUP")
 
+    @property
+    def begun(self) -> Path:
+        """The mark of a reload that has begun, on the host that it is for."""
+        return self.reload.machine.directory / "begun"
+
+    def files(self) -> dict[str, tuple[int, bytes]]:
+        """Everything in that directory, what lies hidden there too: path to mode, and content or what a link names."""
+        return {str(path.relative_to(self.directory)): _look(path) for path in self.directory.rglob("*")}
+
     def sh(self, script: str) -> str:
         """Run a script on the host, as root: `$place` is the directory, `$key` the key, `$python` the interpreter."""
         names = f"place={shlex.quote(str(self.directory))}; key={shlex.quote(str(self.key))}"
@@ -141,3 +151,10 @@ class Scene:
     def reads_key(self, login: Entry) -> bool:
         """Whether a login reads the private key that this phase changes."""
         return self.phase is Phase.CLIENTS and (login.client, login.host) == (CLIENT, self.host.name)
+
+
+def _look(path: Path) -> tuple[int, bytes]:
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        return mode, bytes(path.readlink())
+    return mode, path.read_bytes() if stat.S_ISREG(mode) else b""

@@ -18,8 +18,9 @@ from rechain.fleet import ServiceKind
 from rechain.generation import Side
 from rechain.phase import Phase
 from tasks.fleet.wire import served
-from tests.machine_faults import ONE_OF_EACH_KIND, PASSED, STOPPING, STOPPING_LATER, Fault
-from tests.machine_hands import installed_by_hand, killed_before_the_reload, times_installed
+from tests.faults.seen import hosts_with, wait_until
+from tests.machine_faults import ONE_OF_EACH_KIND, PASSED, STOPPING, STOPPING_LATER, Fault, Moment
+from tests.machine_hands import held, installed_by_hand, killed_before_the_reload, times_installed
 from tests.machine_runs import a_run, heard, wait_for_the_first
 from tests.machine_scene import Scene
 from tests.plugins.desk import Desk
@@ -104,22 +105,39 @@ def _in(scene: Scene, faults: Sequence[Fault]) -> list[Fault]:
 
 
 def _stops(desk: Desk, scene: Scene, fault: Fault) -> None:
-    """The run ends with 1, names the host and what is wrong; the fleet rests where every mix is proven."""
+    """The run ends with 1, names the host, what is wrong and where the fleet rests, every mix of which is proven."""
     _log.info("%s: %s", scene.phase, fault.name)
+    before = scene.files()
     with ExitStack() as stack:
-        if not fault.midway:
+        if fault.moment is Moment.BEFORE:
             stack.enter_context(fault.happens(scene))
+            before = scene.files()
+        if fault.moment is Moment.RELOADING:
+            stack.enter_context(held(scene, "sleep 3"))
         program = stack.enter_context(a_run(desk, scene.phase))
-        if fault.midway:
+        if fault.moment is Moment.MIDWAY:
             wait_for_the_first(program, desk.lab.standbys[0].name)
             stack.enter_context(fault.happens(scene))
+        if fault.moment is Moment.RELOADING:
+            wait_until(scene.begun.exists, "the reload begins", program)
+            stack.enter_context(fault.happens(scene))
         said, code = heard(program)
+        after = scene.files()
     last = said.splitlines()[-1]
+    _log.info("%s", last)
     assert code == 1, f"{fault.name}: exit {code}: {said[-800:]}"
     assert (fault.where or scene.host.name) in last, f"{fault.name}: {last}"
     assert fault.says in last, f"{fault.name}: {last}"
+    assert f"rests between phases {_BEFORE[scene.phase]} and {scene.phase}; every mix" in said, fault.name
     status = desk.status()
     assert (status["phase"], status["target"]) == (_BEFORE[scene.phase], scene.phase.value), fault.name
+    if fault in STOPPING:
+        assert after == before or _is_whole(scene), f"{fault.name}: {sorted(after)}, before {sorted(before)}"
+
+
+def _is_whole(scene: Scene) -> bool:
+    """Whether the host has all that the phase holds for it, and nothing half written: it was faster than the fault."""
+    return scene.host.name in hosts_with(scene.lab, scene.lab.repository.deployed())
 
 
 def _is_completed(desk: Desk, scene: Scene) -> None:
@@ -127,14 +145,12 @@ def _is_completed(desk: Desk, scene: Scene) -> None:
     faults = _in(scene, PASSED)
     _log.info("%s: completed in spite of %s", scene.phase, ", ".join(fault.name for fault in faults))
     with ExitStack() as stack:
-        for fault in faults:
-            if not fault.midway:
-                stack.enter_context(fault.happens(scene))
+        for fault in (one for one in faults if one.moment is Moment.BEFORE):
+            stack.enter_context(fault.happens(scene))
         program = stack.enter_context(a_run(desk, scene.phase))
         wait_for_the_first(program, desk.lab.standbys[0].name)
-        for fault in faults:
-            if fault.midway:
-                stack.enter_context(fault.happens(scene))
+        for fault in (one for one in faults if one.moment is Moment.MIDWAY):
+            stack.enter_context(fault.happens(scene))
         said, code = heard(program)
     assert code == 0, said[-2000:]
     assert [fault.name for fault in faults if fault.says not in said] == []

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from rechain.errors import TransitionRefused
 from rechain.phase import Age, Phase, is_legal, material, path
-from rechain.rotation import Rotation, reached, toward
+from rechain.rotation import Rotation, reached, resting_place, toward
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 ORDER = (Phase.ISSUED, Phase.OVERLAP, Phase.SERVERS, Phase.CLIENTS, Phase.RETIRED)
@@ -108,6 +108,23 @@ def test_a_move_left_half_way_does_not_turn_to_the_other_side() -> None:
         toward(half_way, Phase.ISSUED)
     back = reached(toward(half_way, Phase.OVERLAP), NOW)
     assert toward(back, Phase.ISSUED).target is Phase.ISSUED
+
+
+@pytest.mark.parametrize(
+    ("phase", "target", "words"),
+    [
+        (None, None, "has no certificates yet"),
+        (Phase.SERVERS, None, "rests at phase servers"),
+        (Phase.SERVERS, Phase.CLIENTS, "rests between phases servers and clients; every mix of the two is proven"),
+        (Phase.SERVERS, Phase.SERVERS, "rests at phase servers, or a step past it on some hosts; every mix is proven"),
+        (Phase.ISSUED, Phase.RETIRED, "is replaced half: logins fail until the same command has ended well, or "),
+    ],
+)
+def test_a_run_that_fails_names_where_it_leaves_the_fleet(
+    phase: Phase | None, target: Phase | None, words: str
+) -> None:
+    """Half a replacement is not called safe; a move between neighbours is."""
+    assert resting_place(_rotation(phase, target)).startswith(words)
 
 
 def test_nothing_is_reached_without_a_move() -> None:
