@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -240,6 +241,23 @@ def test_what_is_wanted_pushes_nothing_out(tmp_path: Path) -> None:
     failed = '\tFailed certificate data (unverified): subject "/CN=app", serial number 77, issuer "/CN=ca".\n'
     log.write_text(_ALERT + (refusal + detail + failed) * 300)
     assert alerts_since(position, {77}) == (_ALERT.strip(),)
+
+
+def test_a_log_may_grow_by_more_than_a_machine_would_like_to_hold(tmp_path: Path) -> None:
+    """A busy server writes hundreds of megabytes between two gates; the alert at their beginning is still found."""
+    log = tmp_path / "postgresql.log"
+    log.write_text("")
+    position = _marked(log)
+    statement = f"2026-01-01 LOG:  duration: 0.1 ms  statement: SELECT '{'x' * 900}'\n" * 1000
+    with log.open("w") as file:
+        file.write(_ALERT)
+        for _ in range(100):
+            file.write(statement)
+    begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert alerts_since(position) == (_ALERT.strip(),)
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begun
+    assert log.stat().st_size > 90 * 2**20
+    assert grown_kib < 50 * 1024
 
 
 def test_what_can_not_be_read_is_said(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import glob
 import hashlib
 import os
 import re
+from collections import deque
 from pathlib import Path
 
 TYPE_CHECKING = False
@@ -34,7 +35,19 @@ _DETAIL = re.compile(r"(?:DETAIL:\s+|^\s+(?=Failed certificate data))(.*certific
 _REVOKED = re.compile(r"certificate revoked.*serial number (\d+)", re.IGNORECASE)
 _PROCESS = re.compile(r"\[(\d+)\]")
 _RECEIVED = re.compile(r"connection received: host=(\S+)")
-_LONGEST_READ = 64 * 2**20
+# What a line that means anything to us holds, in any case: the others, nearly all, cost one look.
+_TELLING = (
+    b"certificate",
+    b"connection received",
+    b"private key",
+    b"ssl",
+    b"unknown ca",
+    b"key values",
+    b"decrypt",
+    b"tls:",
+)
+_LONGEST_READ = 2**30
+_LONGEST_LINE = 2**16
 _MOST_ALERTS = 200
 _TAIL_BYTES = 256
 _LONGEST_ALERT = 1000
@@ -78,12 +91,12 @@ def alerts_since(position: Mapping[str, Any]) -> dict[str, Any]:
     """
     path, lost = position["path"], []  # type: tuple[str, list[str]]
     try:
-        lines = [line for text in _pieces(position, lost) for line in text.splitlines()]
+        lines = (line for piece in _pieces(position, lost) for line in piece)
+        revoked = {str(serial) for serial in position.get("revoked") or ()}
+        told = (alert[:_LONGEST_ALERT] for alert in _alerts(lines) if not _is_wanted(alert, revoked))
+        alerts = list(deque(told, _MOST_ALERTS))
     except OSError as error:
         return {"path": path, "reason": error.strerror or str(error)}
-    revoked = {str(serial) for serial in position.get("revoked") or ()}
-    wanted = [alert[:_LONGEST_ALERT] for alert in _alerts(lines) if not _is_wanted(alert, revoked)]
-    alerts = wanted[-_MOST_ALERTS:]
     return {"path": path, "reason": lost[0]} if lost and not alerts else {"path": path, "alerts": alerts}
 
 
@@ -97,8 +110,8 @@ def _matching(path: str) -> list[Path]:
     return [Path(name) for name in glob.glob(path)] if glob.has_magic(path) else [Path(path)][: Path(path).exists()]  # noqa: PTH207
 
 
-def _pieces(position: Mapping[str, Any], lost: list[str]) -> Iterator[str]:
-    """The text since the mark, from one file or, after a rotation, from several; adds to `lost` what is gone."""
+def _pieces(position: Mapping[str, Any], lost: list[str]) -> Iterator[Iterator[str]]:
+    """The lines since the mark, of one file or, after a rotation, of several; adds to `lost` what is gone."""
     path, inode = position["path"], position["inode"]
     present = {entry: entry.stat() for entry in _matching(path)}
     if inode is None:
@@ -114,8 +127,8 @@ def _pieces(position: Mapping[str, Any], lost: list[str]) -> Iterator[str]:
         yield _rest(marked, position, lost)
 
 
-def _rest(file: Path, position: Mapping[str, Any], lost: list[str]) -> str:
-    """What was written after the mark; of a file that was emptied since (`copytruncate`) all that is in it.
+def _rest(file: Path, position: Mapping[str, Any], lost: list[str]) -> Iterator[str]:
+    """The lines written after the mark; of a file that was emptied since (`copytruncate`) all of them.
 
     It may have grown past the mark again by now, so what stood before the mark is compared.
     """
@@ -134,7 +147,7 @@ def _tail(file: BinaryIO, offset: int) -> str:
     return hashlib.sha256(file.read(offset - start)).hexdigest()
 
 
-def _rotated(position: Mapping[str, Any], lost: list[str]) -> Iterator[str]:
+def _rotated(position: Mapping[str, Any], lost: list[str]) -> Iterator[Iterator[str]]:
     """The rest of the old file, under whatever name it has now, then every file begun since."""
     path, inode = position["path"], position["inode"]
     neighbours = {entry: entry.stat() for entry in Path(path).parent.iterdir() if entry.is_file()}
@@ -156,14 +169,22 @@ def _rotated(position: Mapping[str, Any], lost: list[str]) -> Iterator[str]:
             yield _read(entry, 0, lost)
 
 
-def _read(path: Path, offset: int, lost: list[str]) -> str:
+def _read(path: Path, offset: int, lost: list[str]) -> Iterator[str]:
+    """The telling lines from an offset up to where the file ends now, one by one: a log may be larger than memory."""
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
         if end - offset > _LONGEST_READ:
             lost.append(f"it grew by {end - offset} bytes since the mark, more than is read at once")
             offset = end - _LONGEST_READ
         file.seek(offset)
-        return file.read(_LONGEST_READ).decode("utf-8", "replace")
+        while offset < end and (line := file.readline(_LONGEST_LINE)):
+            offset += len(line)
+            if _is_telling(line.lower()):
+                yield line.decode("utf-8", "replace").rstrip()
+
+
+def _is_telling(line: bytes) -> bool:
+    return any(words in line for words in _TELLING)
 
 
 def _alerts(lines: Iterable[str]) -> Iterator[str]:
