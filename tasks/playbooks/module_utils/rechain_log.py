@@ -47,7 +47,7 @@ _TELLING = (
     b"tls:",
 )
 _LONGEST_READ = 2**30
-_LONGEST_LINE = 2**16
+_BLOCK = _LONGEST_LINE = 2**16
 _MOST_ALERTS = 200
 _TAIL_BYTES = 256
 _LONGEST_ALERT = 1000
@@ -177,14 +177,15 @@ def _read(path: Path, offset: int, lost: list[str]) -> Iterator[str]:
             lost.append(f"it grew by {end - offset} bytes since the mark, more than is read at once")
             offset = end - _LONGEST_READ
         file.seek(offset)
-        while offset < end and (line := file.readline(_LONGEST_LINE)):
-            offset += len(line)
-            if _is_telling(line.lower()):
-                yield line.decode("utf-8", "replace").rstrip()
+        while offset < end and (block := file.read(_BLOCK) + file.readline(_LONGEST_LINE)):
+            offset += len(block)
+            if _is_telling(block):
+                yield from (line.decode("utf-8", "replace") for line in block.splitlines() if _is_telling(line))
 
 
-def _is_telling(line: bytes) -> bool:
-    return any(words in line for words in _TELLING)
+def _is_telling(text: bytes) -> bool:
+    text = text.lower()
+    return any(words in text for words in _TELLING)
 
 
 def _alerts(lines: Iterable[str]) -> Iterator[str]:
