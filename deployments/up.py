@@ -20,8 +20,9 @@ from types import FrameType
 from deployments.programs import UpError, end_all
 from deployments.session import Session
 from deployments.surroundings import PROJECT
+from lab import leftover
 from lab.environment import ENVIRONMENT, EXTERNAL
-from lab.fleet import Lab, end_leftover
+from lab.fleet import Lab
 from rechain.errors import RechainError
 
 _LOCK = "up.lock"
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(state: Path, port: int) -> None:
     with _held(state), ExitStack() as ending:
         end_all(state)
-        end_leftover(state / "lab")
+        leftover.end(state / "lab")
         _require_free(port)
         lab = Lab.prepare(state / "lab")
         ending.callback(lab.stop)

@@ -17,8 +17,9 @@ from flows.add_clients import add_client_certificates
 from flows.printing import print_report
 from flows.refresh import refresh_with_minimal_impact
 from flows.replace import replace_with_downtime
+from lab import leftover
 from lab.environment import ENVIRONMENT, EXTERNAL
-from lab.fleet import Lab, end_leftover
+from lab.fleet import Lab
 from lab.pool import POOLER
 from lab.processes import Process
 from lab.watch import Summary, summarise
@@ -74,7 +75,7 @@ def run_demo(
 
 def stop_demo(state: Path) -> None:
     """End a fleet that was kept."""
-    end_leftover(state)
+    leftover.end(state)
 
 
 def _run(lab: Lab, application: Process, strategy: Strategy, until: Phase) -> RotationReport:

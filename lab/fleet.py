@@ -291,12 +291,3 @@ class Lab:
         program = launch(module, orders)
         leftover.record(self.state, program)
         return program
-
-
-def end_leftover(state: Path) -> bool:
-    """End whatever lab was left by a state directory; its repository stays. Returns whether one was there.
-
-    Raises:
-        LabError: A server would not end.
-    """
-    return leftover.end(state)

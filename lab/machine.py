@@ -59,8 +59,8 @@ class Machine:
                 start_new_session=True,
             )  # fmt: skip
         _starters.append(starter)
-        first = self._first_process(starter)
-        (self.directory / INIT).write_text(json.dumps(asdict(first)), "utf-8")
+        self._ends_with(find(starter.pid))  # whoever is killed from here on leaves behind what can be found
+        self._ends_with(self._first_process(starter))
 
     def enter(self) -> list[str]:
         """What goes before a command so that it runs there, as root. Raises LabError when the machine is down."""
@@ -92,6 +92,10 @@ class Machine:
     def put(self, path: str, text: str, mode: int = 0o644) -> None:
         """Write a file of its own, of root. Raises LabError."""
         self.run("install", "-D", "-m", f"{mode:o}", "/dev/stdin", path, given=text)
+
+    def _ends_with(self, process: Process | None) -> None:
+        if process:
+            (self.directory / INIT).write_text(json.dumps(asdict(process)), "utf-8")
 
     def _first_process(self, starter: subprocess.Popen[bytes]) -> Process:
         """The child of `unshare`, once it has its root."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deployments.programs import end_all, marked
 from deployments.surroundings import PROJECT
-from lab.fleet import end_leftover
+from lab import leftover
 from lab.leftover import is_there
 from tests.plugins.slack_stub import closed_port
 
@@ -81,4 +81,4 @@ def session(state: Path, port: int | None = None, around: Sequence[str] = ()) ->
             if process.poll() is None:
                 process.kill()
             end_all(state)
-            end_leftover(state / "lab")
+            leftover.end(state / "lab")

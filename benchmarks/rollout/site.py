@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +15,13 @@ from lab.chain import Chain, Style, make_chain
 from lab.machines import Machines, end_machine
 from lab.network import remove_network
 from rechain.generation import Side
+from tasks.repository.vault import PASSWORD_VARIABLE, encrypt
 
-CLIENT = "app"
+CLIENT, ENVIRONMENT = "app", "bench"
 _DIRECTORY = f"/etc/pki/{CLIENT}"
 _COPIES = f"""\
 - hosts: all
+  serial: "{{{{ at_a_time }}}}"
   become: true
   gather_facts: false
   tasks:
@@ -39,10 +42,10 @@ _COPIES = f"""\
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A repository and its hosts.
+    """An environment repository and its hosts.
 
     Attributes:
-        root: The repository; `inventory` and `copies.yml` in it.
+        root: The repository; `copies.yml` in it.
         hosts: The inventory names.
     """
 
@@ -52,15 +55,16 @@ class Site:
     @property
     def inventory(self) -> Path:
         """What `-i` takes."""
-        return self.root / "inventory" / "hosts.yml"
+        return self.root / "environments" / ENVIRONMENT / "hosts.yml"
 
     def deploy(self, chain: Chain) -> None:
-        """Let the next roll-out find another chain."""
+        """Let the next roll-out find another chain, its keys in a vault. Raises RepositoryError."""
         certs = {side.value: {"chain": chain.bundles[side], **chain.leaves[side]} for side in Side}
         keys = {side.value: dict(chain.keys.of(side)) for side in Side}
-        folder = self.root / "inventory" / "group_vars"
+        folder = self.inventory.parent / "group_vars" / "all"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "all.json").write_text(json.dumps({"certs": certs, "private_keys": keys}), "utf-8")
+        (folder / "certs.yml").write_text(json.dumps({"certs": certs}), "utf-8")
+        (folder / "certsvault.yml").write_text(encrypt(json.dumps({"private_keys": keys})), "utf-8")
 
 
 @contextmanager
@@ -75,6 +79,8 @@ def machines(directory: Path, count: int) -> Iterator[Site]:
             machine.run("mkdir", "-p", _DIRECTORY)
         site = Site(directory / "repository", tuple(names))
         site.inventory.parent.mkdir(parents=True)
+        (site.root / "password").write_text("of no worth\n", "ascii")
+        os.environ[PASSWORD_VARIABLE] = str(site.root / "password")
         site.inventory.write_text(yaml.safe_dump(_inventory(made)), "utf-8")
         (site.root / "copies.yml").write_text(_COPIES, "utf-8")
         yield site

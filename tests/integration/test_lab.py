@@ -17,11 +17,12 @@ import psycopg
 import pytest
 import yaml
 
+from lab import leftover
 from lab.account import unprivileged_account
 from lab.chain import make_foreign_client
 from lab.environment import Repository
 from lab.errors import LabError
-from lab.fleet import Lab, end_leftover
+from lab.fleet import Lab
 from lab.installation import Installation, PostgresqlNotFound, find_postgresql, usable_by
 from lab.leftover import is_there
 from lab.login import connect, log_in, read_journal
@@ -290,7 +291,7 @@ def orphan(tmp_path: Path) -> Iterator[tuple[list[Process], Path]]:
     yield processes, Path(directory)
     for each in processes:
         each.end((signal.SIGQUIT, signal.SIGKILL))
-    end_leftover(tmp_path)
+    leftover.end(tmp_path)
 
 
 def test_a_lab_whose_owner_was_killed_is_ended_by_the_next(tmp_path: Path, orphan: tuple[list[Process], Path]) -> None:
@@ -316,7 +317,7 @@ def test_a_lab_that_lost_owner_and_marker_is_ended_by_any_other(
     Lab.prepare(tmp_path / "other")
     assert not any(server.lives() for server in processes[:3])
     assert not directory.exists()
-    end_leftover(tmp_path / "other")
+    leftover.end(tmp_path / "other")
 
 
 def test_ending_spares_a_stranger_that_got_an_old_pid(tmp_path: Path) -> None:
@@ -326,10 +327,10 @@ def test_ending_spares_a_stranger_that_got_an_old_pid(tmp_path: Path) -> None:
     data.mkdir(parents=True)
     with subprocess.Popen(["sleep", "60"]) as stranger:
         (data / "postmaster.pid").write_text(f"{stranger.pid}\n{data}\n")
-        assert end_leftover(tmp_path)
+        assert leftover.end(tmp_path)
         assert stranger.poll() is None
         stranger.kill()
-    assert not end_leftover(tmp_path)
+    assert not leftover.end(tmp_path)
 
 
 def test_a_repository_that_no_lab_made_is_never_removed(tmp_path: Path) -> None:
