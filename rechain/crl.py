@@ -69,6 +69,26 @@ def read_crls(text: str, where: str) -> tuple[Crl, ...]:
     return tuple(_read(block, where) for block in blocks)
 
 
+def read_given_crls(content: bytes, where: str) -> tuple[Crl, ...]:
+    """Read every revocation list of a file as its owner publishes it: PEM, with or without text around it, or DER.
+
+    Args:
+        content: The file, as it is.
+        where: What to call it in an error.
+
+    Raises:
+        PemError: There is none, or one can't be parsed.
+
+    References: RFC 7468 section 6; RFC 5280 section 4.2.1.13 for DER, which a distribution point serves.
+    """
+    if b"-----BEGIN" in content:
+        return read_crls(content.decode("utf-8", "replace"), where)
+    try:
+        return (from_x509(x509.load_der_x509_crl(content)),)
+    except (ValueError, x509.DuplicateExtension):
+        raise PemError(where, "holds no revocation list", "give the list as PEM or DER") from None
+
+
 def crls_of(bundle: Bundle, known: Iterable[Crl]) -> tuple[Crl, ...]:
     """The newest list of each CA of a bundle, in the bundle's order; a CA without one is left out."""
     lists = tuple(known)

@@ -26,6 +26,7 @@ from tasks.next_generation import keep_current, record_next, write_next
 from tasks.repository.catch_up import bring_up_to_date
 from tasks.repository.claim import refuse_rivals, share
 from tasks.repository.deployment import check_repository, write_first_certs
+from tasks.repository.files import read_given
 from tasks.repository.generation_yaml import outside_sides
 from tasks.repository.generations import has_ca_keys, is_of_spec, known_generations, read_ca_keys, read_generation
 from tasks.repository.intent import settle
@@ -202,11 +203,7 @@ def _read(files: Sequence[Path]) -> tuple[Found, ...]:
 
 
 def _read_one(file: Path) -> tuple[Certificate, ...]:
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise InputError(str(file), f"can't be read: {error.strerror}", "name a file that you may read") from None
-    return read_returned(content, str(file))
+    return read_returned(read_given(file), str(file))
 
 
 def _outside(ref: EnvironmentRef, rotation: Rotation, requests: Requests) -> tuple[Side, ...]:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from rechain.certificate import Bundle, merge
 from rechain.certs import bundle
-from rechain.crl import Crl, crls_of, newest, read_crls, unlisted
+from rechain.crl import Crl, crls_of, newest, read_given_crls, unlisted
 from rechain.errors import InputError
 from rechain.generation import Generation, Side
 from rechain.phase import Phase
 from rechain.revocation import due, renewed
-from tasks.repository.files import read_text
+from tasks.repository.files import read_given
 from tasks.repository.generations import has_ca_keys, read_ca_keys
 from tasks.repository.revocations import keep_generation_crls, keep_other_crls, read_known_crls
 from tasks.state import EnvironmentRef, FleetState, now, observe
@@ -60,7 +60,7 @@ def take_crls(ref: EnvironmentRef, files: Sequence[Path]) -> tuple[Crl, ...]:
     state = observe(ref)
     trusted = client_cas(state)
     known = read_known_crls(ref.root, ref.environment)
-    taken = tuple(crl for file in files for crl in read_crls(read_text(file), str(file)))
+    taken = tuple(crl for file in files for crl in read_given_crls(read_given(file), str(file)))
     for crl in taken:
         _refuse_useless(crl, trusted, known)
     if taken:

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from rechain.errors import RepositoryError
+from rechain.errors import InputError, RepositoryError
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -34,6 +34,14 @@ def read_text(path: Path) -> str:
     if not text.strip():
         raise RepositoryError(str(path), "is empty", "restore it from Git, or remove it")
     return text
+
+
+def read_given(path: Path) -> bytes:
+    """Read a file that a person names, in whatever form it is. Raises InputError when it can't be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(str(path), f"can't be read: {error.strerror}", "name a file that you may read") from None
 
 
 def parse_yaml(text: str, where: str) -> object:

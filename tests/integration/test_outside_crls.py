@@ -94,11 +94,28 @@ def test_each_ca_of_an_imported_client_chain_must_give_its_list_before_anything_
             require_crls(observe(ref), _PHASES)
         assert "CN=Overheid" in told.value.what
         assert "--crl FILE" in told.value.fix
-        take_crls(ref, [one.revocation_list()])
+        take_crls(ref, [_as_published(one.revocation_list())])
     require_crls(observe(ref), _PHASES)
     assert plan_downtime(ref).proof.judgements > 0
     assert plan_rotation(ref).proof.judgements > 0
     assert renew_crls.fn(ref) == ()
+
+
+def _as_published(crl: Path) -> Path:
+    """In DER, as the distribution points of most CAs serve it."""
+    der = crl.with_suffix(".der")
+    subprocess.run(["openssl", "crl", "-in", str(crl), "-outform", "DER", "-out", str(der)], check=True, timeout=30)
+    return der
+
+
+@pytest.mark.parametrize("content", [b"", b"\x30\x03\x02\x01\x05", b"-----BEGIN CERTIFICATE-----\n"])
+def test_what_is_no_list_is_refused(ref: EnvironmentRef, tmp_path: Path, content: bytes) -> None:
+    """Nothing, other DER and a certificate, each with what to give instead."""
+    file = tmp_path / "no.crl"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match="revocation list") as told:
+        take_crls(ref, [file])
+    assert told.value.where == str(file)
 
 
 def test_lists_are_taken_while_a_move_is_half_way_and_go_out_with_its_end(
