@@ -24,6 +24,7 @@ Happens = Callable[[Scene], AbstractContextManager[None]]
 _OTHER_HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKLq1Vb0Zo0s3Qk3Gm0o8r1cBz0m2Z8pQ4Yy0m6mX0Qd"
 _CLOCK = "/usr/lib/python3/dist-packages/another_time.pth"
 _LIMIT_S, _SLOW_S = 25, 40
+_SILENT = "Data could not be sent to remote host"
 _EVERY = (Phase.OVERLAP, Phase.SERVERS, Phase.CLIENTS, Phase.RETIRED)
 _RECONNECTING = (Phase.SERVERS, Phase.CLIENTS)
 _OF_SERVERS = (Phase.OVERLAP, Phase.SERVERS, Phase.RETIRED)
@@ -231,25 +232,25 @@ def _another_key() -> bytes:
 
 
 STOPPING = (
-    Fault("link down", Kind.NETWORK, "", _link_down, moment=Moment.MIDWAY),
+    Fault("link down", Kind.NETWORK, _SILENT, _link_down, moment=Moment.MIDWAY),
     Fault("host key changed", Kind.SSH, "Host key verification failed", _other_host_key),
-    Fault("sshd killed", Kind.SSH, "", _no_sshd, moment=Moment.MIDWAY),
+    Fault("sshd killed", Kind.SSH, _SILENT, _no_sshd, moment=Moment.MIDWAY),
     Fault("read-only file system", Kind.FILES, "Read-only file system", _read_only),
     Fault("disk full", Kind.FILES, "No space left on device", _disk_full),
     Fault("immutable files", Kind.FILES, "Operation not permitted", _immutable),
     Fault("sudo refused", Kind.PRIVILEGES, "password", _sudo_refused),
     Fault("Python missing", Kind.FILES, "python3", _no_python),
     Fault("clock a day behind", Kind.CLOCK, "which is 1.0 days behind; set the clock", _clock(-86400)),
-    Fault("PostgreSQL down", Kind.SERVICE, "", _server_down, moment=Moment.MIDWAY, phases=_OF_SERVERS),
+    Fault("PostgreSQL down", Kind.SERVICE, "speaks TLS", _server_down, moment=Moment.MIDWAY, phases=_OF_SERVERS),
 )
 """Each stops the run at the host, by name, and leaves the host's files as they were."""
 STOPPING_LATER = (
     Fault(
-        "sshd killed while the module works", Kind.SSH, "", _no_sshd_to_answer,
+        "sshd killed while the module works", Kind.SSH, _SILENT, _no_sshd_to_answer,
         moment=Moment.RELOADING, phases=_OF_SERVERS,
     ),
     Fault(
-        "sshd killed while the module works", Kind.SSH, "", _no_sshd_to_answer,
+        "sshd killed while the module works", Kind.SSH, _SILENT, _no_sshd_to_answer,
         moment=Moment.RELOADING, phases=(Phase.CLIENTS,), where=POOL,
     ),
     Fault(
