@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Limits,
         Unproven,
         is_in_use,
+        reload_again,
         reload_and_confirm,
         reload_and_prove,
         run_reload,
@@ -43,6 +44,7 @@ else:
         Limits,
         Unproven,
         is_in_use,
+        reload_again,
         reload_and_confirm,
         reload_and_prove,
         run_reload,
@@ -114,6 +116,20 @@ class Installation:
         """Its services; not those of a fresh host, which take the files when they start."""
         return [(reader, endpoint) for reader, endpoint in self._set.services if self._served_before[str(endpoint)]]
 
+    def _commanded(self) -> list[Reader]:
+        """Its readers without an endpoint that had files before: how their reload command ends is all there is to see."""
+        return [one for one in self._set.readers if one.endpoint is None and one.files["cert"] in self._before]
+
+    def _reload_newcomers(self) -> None:
+        """Those that had none: what they read first may be what they need to run at all, so it stays."""
+        known = self._commanded()
+        for reader in self._set.readers:
+            if reader.endpoint is None and reader not in known:
+                try:
+                    run_reload(reader, self._limits.reload_s)
+                except Unproven as error:
+                    raise Unproven(f"{error}; its files stay, as none were here before") from None
+
     def discard(self) -> None:
         """Remove what was staged and never used."""
         with self._rights():
@@ -125,7 +141,7 @@ class Installation:
         """Switch, reload and prove.
 
         Raises:
-            Unproven: A service did not take the set and has the previous one back, or a client's reload failed.
+            Unproven: A reader did not take the set; all have the previous one back, where there was one.
         """
         has_new_bundle = {reader.label: self._has_new_bundle(reader) for reader, _endpoint in self._set.services}
         previous = self._switch(self._staged) if self._staged else self._interrupted()
@@ -135,12 +151,12 @@ class Installation:
                 reload_and_prove(reader, endpoint, self._set.files, self._limits, has_new_bundle=is_new)
             for reader, endpoint in self._to_start():
                 start_and_prove(reader, endpoint, self._set.files, self._limits)
+            for reader in self._commanded():
+                run_reload(reader, self._limits.reload_s)
             self._require_intact()
         except Unproven as error:
             raise Unproven(f"{error}; {self._restore(previous)}") from None
-        for reader in self._set.readers:
-            if reader.endpoint is None:
-                run_reload(reader, self._limits.reload_s)
+        self._reload_newcomers()
         self._finish(previous)
 
     def _has_new_bundle(self, reader: Reader) -> bool:
@@ -202,6 +218,7 @@ class Installation:
             reload_and_confirm(reader, endpoint, self._acceptable(reader.files["cert"], str(endpoint)), self._limits)
             for reader, endpoint in self._running()
         ]
+        doubts += [reload_again(reader, self._limits) for reader in self._commanded()]
         self._put_back(restored)  # a reload command that breaks files has done so again
         if any(doubts):
             return f"the previous files are back, but {', '.join(filter(None, doubts))}"

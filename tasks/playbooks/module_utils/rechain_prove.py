@@ -118,6 +118,15 @@ def reload_and_confirm(
     return None
 
 
+def reload_again(reader: Reader, limits: Limits) -> str | None:
+    """Have a reader without an endpoint read the files that were put back. Says what is wrong, None when nothing is."""
+    try:
+        run_reload(reader, limits.reload_s)
+    except Unproven as error:
+        return str(error)
+    return None
+
+
 def run_reload(reader: Reader, timeout_s: float) -> None:
     """Run a reader's reload command. Raises Unproven when it fails or does not end in time."""
     _run_command(reader.label, "reload", reader.reload, timeout_s)
