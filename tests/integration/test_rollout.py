@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
 import shutil
 import signal
@@ -21,6 +20,7 @@ from tasks.fleet.playbook import scrubbed_environment
 from tasks.fleet.rollout import HostEvent, Outcome, command_line, raise_for, roll_out
 from tasks.playbooks.module_utils.rechain_redact import redact
 from tasks.repository.settings import Playbook
+from tests.by_hand import by_hand
 from tests.plugins.site import CLIENT, ENVIRONMENT, HOST, Site, site
 from tests.search import MEMORY, Search
 
@@ -316,12 +316,6 @@ def test_no_key_leaves_its_host_in_a_message(theirs: Site, tmp_path: Path) -> No
     assert not [line for line in needles(theirs) if line in said]
 
 
-def by_hand(line: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    """A line in a shell, as a person pastes it."""
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
-    return subprocess.run(line, shell=True, cwd=directory, env=environment, capture_output=True, text=True, check=False)  # noqa: S602
-
-
 def needles(made: Site) -> list[str]:
     """Lines of the keys that are rolled out, as they are in the vault and as base64 of that."""
     lines = [line for key in (made.new.server.key_pem, made.new.client.key_pem) for line in key.splitlines()[1:-1]]
@@ -347,7 +341,8 @@ def test_no_key_is_anywhere_but_on_its_host(fleet: Site, ends: str) -> None:
     assert search.looks > 2
     assert not search.found
     assert not [needle for needle in needles(fleet) if needle in "".join(heard) + repr(result)]
-    assert client_certificate(fleet, "app1") == fleet.new.client.chain_pem
+    there = fleet.new if ends == "done" else fleet.old
+    assert client_certificate(fleet, "app1") == there.client.chain_pem
     during = listing.read_text().splitlines()
     assert any(line.startswith(f"{MEMORY}/rechain-keys-") for line in during)
     assert not [line for line in during if "job_events" in line or line.endswith(("/command", "/stdout"))]

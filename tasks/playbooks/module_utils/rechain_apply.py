@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         reload_and_prove,
         run_reload,
         start_and_prove,
+        taken_by,
     )
     from tasks.playbooks.module_utils.rechain_sets import CertSet, Reader
     from tasks.playbooks.module_utils.rechain_state import HostState
@@ -49,6 +50,7 @@ else:
         reload_and_prove,
         run_reload,
         start_and_prove,
+        taken_by,
     )
     from ansible.module_utils.rechain_sets import CertSet, Reader
     from ansible.module_utils.rechain_state import HostState
@@ -70,6 +72,7 @@ class Installation:
         with self._rights():
             self._before = self._directory.read()
             self._is_current = self._directory.holds(wanted.files)
+        self._is_cut_off = state.pending(wanted.path) is not None
         self._served_before = {str(endpoint): endpoint.served() for _reader, endpoint in wanted.services}
 
     def _rights(self) -> AbstractContextManager[None]:
@@ -77,13 +80,20 @@ class Installation:
 
     def is_needed(self) -> bool:
         """Whether files differ, or a service has not taken the files that are there."""
-        if not self._is_current or self._state.pending(self._set.path) or self._to_start():
+        if not self._is_current or self._is_cut_off or self._to_start() or not self._is_taken():
             return True
         return not all(is_in_use(reader, endpoint, self._set.files) for reader, endpoint in self._set.services)
 
+    def _is_taken(self) -> bool:
+        """Whether those who can't tell what they have read were seen to take these files; one that is down will."""
+        taken = self._state.taken(self._set.path).items()
+        silent = [reader for reader, endpoint in self._set.services if not self._served_before[str(endpoint)]]
+        return all(one in silent or taken_by([one], self._set.files).items() <= taken for one in self._set.readers)
+
     def stage(self) -> None:
         """Write the set beside the one in use and let OpenSSL judge it. Raises Refused."""
-        self._require_running()
+        if self._is_cut_off or not self._is_current:
+            self._require_running()
         if self._is_current:
             return
         with self._rights():
@@ -117,7 +127,7 @@ class Installation:
         return [(reader, endpoint) for reader, endpoint in self._set.services if self._served_before[str(endpoint)]]
 
     def _commanded(self) -> list[Reader]:
-        """Its readers without an endpoint that had files before: how their reload command ends is all there is to see."""
+        """Its readers without an endpoint that had files before: all there is to see is how their command ends."""
         return [one for one in self._set.readers if one.endpoint is None and one.files["cert"] in self._before]
 
     def _reload_newcomers(self) -> None:
@@ -157,12 +167,12 @@ class Installation:
         except Unproven as error:
             raise Unproven(f"{error}; {self._restore(previous)}") from None
         self._reload_newcomers()
-        self._finish(previous)
+        self._finish(previous, self._set.files)
 
     def _has_new_bundle(self, reader: Reader) -> bool:
         """Not certainly the one it read last: a run that was killed may have switched and not reloaded."""
         name = reader.files["ca"]
-        return self._staged is None or self._before.get(name) != self._set.files[name]
+        return self._is_cut_off or self._before.get(name) != self._set.files[name]
 
     def served(self) -> Mapping[str, str | None]:
         """What each service of the set serves: `address:port` to fingerprint."""
@@ -222,7 +232,7 @@ class Installation:
         self._put_back(restored)  # a reload command that breaks files has done so again
         if any(doubts):
             return f"the previous files are back, but {', '.join(filter(None, doubts))}"
-        self._finish(restored)
+        self._finish(restored, self._before)
         self.changed = []
         return "the previous files are back and in use"
 
@@ -233,8 +243,8 @@ class Installation:
     def _acceptable(self, cert: str, endpoint: str) -> frozenset[str | None]:
         return frozenset({leaf_fingerprint(self._before.get(cert)), self._served_before[endpoint]})
 
-    def _finish(self, previous: str | None) -> None:
-        """All is proven: keep the version in use and the one before it."""
+    def _finish(self, previous: str | None, files: Mapping[str, bytes]) -> None:
+        """All is proven: keep the version in use and the one before it, and note who has taken which files."""
         with self._rights():
             self._directory.prune(self._directory.version(), previous)
-        self._state.end(self._set.path)
+        self._state.end(self._set.path, taken_by(self._set.readers, files))

@@ -8,6 +8,8 @@ Runs on the hosts: standard library of Python 3.8 and the `openssl` program.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +19,7 @@ from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from tasks.playbooks.module_utils.rechain_pem import leaf_fingerprint
     from tasks.playbooks.module_utils.rechain_redact import redact
@@ -55,6 +57,28 @@ class Limits:
 
     def __init__(self, reload_s: float, proof_s: float, hold_s: float) -> None:
         self.reload_s, self.proof_s, self.hold_s = reload_s, proof_s, hold_s
+
+
+def taken_by(readers: Sequence[Reader], files: Mapping[str, bytes]) -> dict[str, str]:
+    """What to remember of those who can't tell which files they have read: reader to a digest of the contents.
+
+    No digest of a private key is kept anywhere: its certificate stands for it. Who reads its files at every connect,
+    and who tells its bundle on the wire, need not be remembered.
+    """
+    return {
+        f"{one.label}: {', '.join(one.files.values())}": _digest(one.files, files)
+        for one in readers
+        if one.reload and not _tells_its_bundle(one) and all(name in files for name in one.files.values())
+    }
+
+
+def _tells_its_bundle(reader: Reader) -> bool:
+    return reader.endpoint is not None and reader.endpoint.kind in _TELL_THEIR_BUNDLE
+
+
+def _digest(names: Mapping[str, str], files: Mapping[str, bytes]) -> str:
+    public = {name: hashlib.sha256(files[name]).hexdigest() for part, name in names.items() if part != "key"}
+    return hashlib.sha256(json.dumps(public, sort_keys=True).encode("utf-8")).hexdigest()
 
 
 def is_in_use(reader: Reader, endpoint: Endpoint, files: Mapping[str, bytes]) -> bool:

@@ -1,4 +1,6 @@
-"""What a host remembers: the highest claim it has seen, what is not proven yet, and a ledger. Public facts only.
+"""What a host remembers: the highest claim it has seen, what is not proven yet, who took what, and a ledger.
+
+Public facts only.
 
 Runs on the hosts: standard library of Python 3.8.
 """
@@ -70,16 +72,23 @@ class HostState:
 
     def pending(self, directory: Path) -> Mapping[str, Any] | None:
         """What an unproven switch of a directory left behind: `previous` version or None; None when all is proven."""
-        return _read(self._marker(directory)) or None
+        return _read(self._marker("pending", directory)) or None
 
     def begin(self, directory: Path, previous: str | None) -> None:
         """Note, before a switch, that what is served is not proven."""
-        _write(self._marker(directory), {"directory": str(directory), "previous": previous})
+        _write(self._marker("pending", directory), {"directory": str(directory), "previous": previous})
 
-    def end(self, directory: Path) -> None:
-        """Note that what is served is proven."""
+    def end(self, directory: Path, taken: Mapping[str, str]) -> None:
+        """Note that what is served is proven, and the digest of what each reader took who can't tell it himself."""
+        known = self.taken(directory)
+        if {**known, **taken} != known:  # of all environments: a directory is one place, whoever installs there
+            _write(self._marker("taken", directory), {"directory": str(directory), "readers": {**known, **taken}})
         with suppress(FileNotFoundError):
-            self._marker(directory).unlink()
+            self._marker("pending", directory).unlink()
+
+    def taken(self, directory: Path) -> Mapping[str, str]:
+        """What readers of a directory were last seen to take: label to digest."""
+        return dict(_read(self._marker("taken", directory)).get("readers", {}))
 
     def record(self, entry: Mapping[str, object]) -> None:
         """Add a line to the ledger."""
@@ -89,9 +98,9 @@ class HostState:
         lines.append(json.dumps({"at": now, "environment": self._environment, **entry}))
         _replace(path, "\n".join(lines[-_LEDGER_LINES:]) + "\n")
 
-    def _marker(self, directory: Path) -> Path:
+    def _marker(self, what: str, directory: Path) -> Path:
         digest = hashlib.sha256(str(directory).encode("utf-8")).hexdigest()[:16]
-        return self._directory / f"pending-{digest}.json"
+        return self._directory / f"{what}-{digest}.json"
 
 
 def _lock(descriptor: int, timeout_s: float) -> None:
