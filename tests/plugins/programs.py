@@ -52,7 +52,7 @@ defaults
     timeout client 5s
     timeout server 5s
 frontend site
-    bind {address}:{port} ssl crt {pki}/site.crt ca-file {pki}/root.crt verify required
+    bind {address}:{port} ssl crt {pki}/site.pem ca-file {pki}/root.crt verify required
     http-request return status 200 content-type text/plain string taken
 """
 _ETCD = (
@@ -66,7 +66,7 @@ _CONFIGURED = {
     ServiceKind.PGBOUNCER: (_PGBOUNCER_INI, "pgbouncer.ini", ("pgbouncer", "-q")),
     ServiceKind.HAPROXY: (_HAPROXY_CFG, "haproxy.cfg", ("haproxy", "-W", "-f")),
 }
-_FILES: dict[ServiceKind, dict[str, str]] = {ServiceKind.HAPROXY: {"cert": "site.crt", "key": "site.crt.key"}}
+_FILES: dict[ServiceKind, dict[str, str]] = {ServiceKind.HAPROXY: {"cert": "site.pem", "key": "site.pem.key"}}
 
 
 @dataclass(slots=True)
@@ -164,10 +164,10 @@ class Program:
         context.load_verify_locations(files.ca)
         context.load_cert_chain(files.cert, files.key)
         try:
-            with socket.create_connection((self.address, self.port), 5) as plain:
-                tls = context.wrap_socket(plain, server_hostname=HOST)
+            plain = socket.create_connection((self.address, self.port), 5)
+            with context.wrap_socket(plain, server_hostname=HOST) as tls:
                 tls.sendall(f"GET / HTTP/1.0\r\nHost: {HOST}\r\n\r\n".encode())
-                return tls.recv(4096).startswith(b"HTTP/1.0 200")
+                return b" 200 " in tls.recv(4096)
         except ssl.SSLError:
             return False
 

@@ -1,0 +1,128 @@
+"""HAProxy that ends TLS takes its files by both ways that the documents name, and goes back when it can't."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rechain.fleet import ServiceKind
+from tasks.fleet.rollout import HostResult, Outcome
+from tests.plugins.programs import PLACE, Program, overlap, running
+from tests.plugins.site import Site, site
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "services.md"
+WAYS = ("signal", "socket")
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Site]:
+    """A site, for all tests here."""
+    with site() as it:
+        yield it
+
+
+@pytest.fixture
+def haproxy(made: Site) -> Iterator[Program]:
+    """One that serves the old generation and wants a certificate from everybody."""
+    made.reset()
+    with running(made, ServiceKind.HAPROXY) as program:
+        yield program
+
+
+def reload(haproxy: Program, way: str) -> str:
+    """The command of a way, as the document has it; it notes when it is the signal."""
+    signal = f"echo >> {haproxy.run}/signals; kill -USR2 {haproxy.pid}"
+    if way == "signal":
+        return signal
+    (script,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text("utf-8"), re.S)
+    take = haproxy.run / "haproxy-take"
+    take.write_text(script, "utf-8")
+    paths = (haproxy.run / "admin.sock", haproxy.pki / "site.pem", haproxy.pki / "root.crt")
+    return shlex.join([sys.executable, str(take), *map(str, paths), "sh", "-c", signal])
+
+
+def signals(haproxy: Program) -> int:
+    """How often it was told to start a new worker."""
+    path = haproxy.run / "signals"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def soon(question: Callable[[], bool]) -> bool:
+    """Whether something is so within a moment: a new worker takes over, and nothing on the wire shows when."""
+    deadline = time.monotonic() + 5
+    while not (answer := question()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return answer
+
+
+def only(haproxy: Program) -> HostResult:
+    """Roll out to its host."""
+    return haproxy.made.roll_out([PLACE]).hosts[0]
+
+
+@pytest.mark.parametrize(("way", "workers"), [("signal", (1, 2, 3)), ("socket", (1, 1, 2))])
+def test_it_takes_the_whole_chain_step_by_step(haproxy: Program, way: str, workers: tuple[int, int, int]) -> None:
+    """The wider bundle, whose clients it then accepts; the leaf, on the wire; the bundle of the next alone.
+
+    By its socket the pair needs no new worker. A second run of each does nothing.
+    """
+    old, new = haproxy.made.old, haproxy.made.new
+    both = overlap(old, new)
+    haproxy.take_by(reload(haproxy, way))
+    assert haproxy.accepts(old, old)
+    assert not haproxy.accepts(new, old)
+    haproxy.made.deploy(old, both)
+    assert [only(haproxy).outcome, only(haproxy).outcome] == [Outcome.INSTALLED, Outcome.UNCHANGED]
+    assert soon(lambda: haproxy.accepts(new, old))
+    assert haproxy.accepts(old, old)
+    assert signals(haproxy) == workers[0]
+    haproxy.made.deploy(new, {**new.certs, "client": both["client"]})
+    result = only(haproxy)
+    assert result.served == {f"{haproxy.address}:{haproxy.port}": new.server.value.fingerprint}
+    assert haproxy.accepts(old, new)
+    assert signals(haproxy) == workers[1]
+    haproxy.made.deploy(new)
+    assert [only(haproxy).outcome, only(haproxy).outcome] == [Outcome.INSTALLED, Outcome.UNCHANGED]
+    assert soon(lambda: not haproxy.accepts(old, new))
+    assert haproxy.accepts(new, new)
+    assert signals(haproxy) == workers[2]
+    assert haproxy.found() == haproxy.texts(new)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_pair_that_it_can_not_read_is_undone(haproxy: Program, way: str) -> None:
+    """The key is broken between the switch and the reload: the old pair is back on disk and on the wire, and taken."""
+    old, new = haproxy.made.old, haproxy.made.new
+    other, expected = haproxy.run / "other.key", haproxy.run / "new.crt"
+    other.write_text(new.client.key_pem)
+    expected.write_text(new.server.chain_pem)
+    breaks = f"if cmp -s {expected} {haproxy.pki}/site.pem; then cp {other} {haproxy.pki}/site.pem.key; fi"
+    haproxy.take_by(f"{breaks}; {reload(haproxy, way)}")
+    haproxy.made.deploy(new, {**new.certs, "client": {**new.certs["client"], "chain": old.authority.client_bundle}})
+    result = only(haproxy)
+    said = "serves the leaf" if way == "signal" else "ended with status 1: .*inconsistencies between private key"
+    assert re.search(said, result.message), result.message
+    assert result.message.endswith("the previous files are back and in use")
+    assert haproxy.found() == haproxy.texts(old)
+    assert haproxy.fingerprint() == old.server.value.fingerprint
+    haproxy.take_by(reload(haproxy, way))
+    assert only(haproxy).outcome is Outcome.INSTALLED
+    assert haproxy.fingerprint() == new.server.value.fingerprint
+
+
+def test_files_that_were_copied_by_hand_are_taken(haproxy: Program) -> None:
+    """The bundle alone, of which nothing shows on the wire: its next clients were refused until the roll-out."""
+    old, new = haproxy.made.old, haproxy.made.new
+    both = overlap(old, new)
+    haproxy.take_by(reload(haproxy, "signal"))
+    haproxy.made.put(haproxy.pki, {"root.crt": both["client"]["chain"]})
+    haproxy.made.deploy(old, both)
+    assert not haproxy.accepts(new, old)
+    assert [only(haproxy).outcome, only(haproxy).outcome] == [Outcome.INSTALLED, Outcome.UNCHANGED]
+    assert soon(lambda: haproxy.accepts(new, old))
