@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class ServiceKind(StrEnum):
-    """What speaks TLS at an endpoint."""
+    """What speaks TLS at an endpoint. What is known of each stands in `rechain_kinds`, which hosts read too."""
 
     POSTGRESQL = "postgresql"
     PGBOUNCER = "pgbouncer"

@@ -10,10 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 from rechain.errors import InventoryError
 from rechain.fleet import Host, ManagedClient, Service, ServiceKind
 from tasks.fleet.templating import HostVariables
-
-_PORTS = {ServiceKind.POSTGRESQL: 5432, ServiceKind.PGBOUNCER: 6432, ServiceKind.HAPROXY: 5000, ServiceKind.ETCD: 2379}
-_RELOAD_BY = {ServiceKind.ETCD: "restart"}
-"""Etcd reads a new pair at every handshake, but a new bundle when it starts."""
+from tasks.playbooks.module_utils.rechain_kinds import KINDS
 
 
 class _Model(BaseModel):
@@ -37,11 +34,12 @@ class _Service(_Model):
     crl: str | None = Field(None, pattern=r"^[^/.][^/]*\.crl(\.pem)?$")  # the names that a scan looks for
 
     def on(self, address: str) -> Service:
+        kind = KINDS[self.kind]
         given = dict(self) | {
             "address": self.address or address,
-            "port": self.port or _PORTS[self.kind],
-            "reload": self.reload or f"systemctl {_RELOAD_BY.get(self.kind, 'reload')} {self.kind}",
-            "restart": self.restart or f"systemctl restart {self.kind}",
+            "port": self.port or kind.port,
+            "reload": self.reload or kind.reload,
+            "restart": self.restart or kind.restart,
         }
         return Service(**given)
 

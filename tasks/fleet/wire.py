@@ -18,8 +18,8 @@ from rechain.fleet import Endpoint, ServiceKind
 from rechain.scan.seen import Listener
 from tasks.fleet.presented import ANSWERS, ASK_FOR_TLS
 from tasks.fleet.wire_scan import look_at_wire
+from tasks.playbooks.module_utils.rechain_kinds import KINDS
 
-_ASKS_FIRST = frozenset({ServiceKind.POSTGRESQL, ServiceKind.PGBOUNCER})
 _CA_NAMES = re.compile(
     r"^Acceptable client certificate CA names\n(.*?)^(?:Client Certificate|Requested|---)", re.M | re.S
 )
@@ -81,7 +81,7 @@ def acceptable_ca_names(
         WireUnreadable: Nobody answers in time, or not in TLS.
     """
     address = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
-    first = ["-starttls", "postgres"] if kind in _ASKS_FIRST else []
+    first = ["-starttls", "postgres"] if KINDS[kind].asks_first else []
     arguments = ["openssl", "s_client", "-connect", f"{address}:{endpoint.port}", *first]
     text = _run([*arguments, "-servername", endpoint.server_name, "-nameopt", "RFC2253"], endpoint, timeout_s)
     if "CONNECTED" not in text or "SSL handshake has read 0 bytes" in text:

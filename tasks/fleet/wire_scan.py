@@ -12,13 +12,11 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 
-from rechain.fleet import ServiceKind
 from rechain.scan.seen import Listener, Served
 from tasks.fleet.presented import Reader
 from tasks.fleet.wire_line import Line, Place, line_of_this_process
 from tasks.fleet.wire_visit import Answer, Tls, Visit, reason
-
-_ASKS_FIRST = frozenset({ServiceKind.POSTGRESQL, ServiceKind.PGBOUNCER})
+from tasks.playbooks.module_utils.rechain_kinds import KINDS
 
 
 def look_at_wire(
@@ -77,7 +75,7 @@ class _Scan:
         if not all(_is_usable(name) for name in (listener.endpoint.address, listener.endpoint.server_name)):
             return (), "its name is none that DNS or TLS could carry"
         loop = asyncio.get_running_loop()
-        visit = Visit(self._tls(listener), self._reader, listener.kind in _ASKS_FIRST, loop)
+        visit = Visit(self._tls(listener), self._reader, KINDS[listener.kind].asks_first, loop)
         try:
             async with asyncio.timeout(self._timeout_s):
                 address = await self._address(listener.endpoint.address, loop)

@@ -21,11 +21,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from tasks.playbooks.module_utils.rechain_kinds import KINDS
     from tasks.playbooks.module_utils.rechain_pem import leaf_fingerprint
     from tasks.playbooks.module_utils.rechain_redact import redact
     from tasks.playbooks.module_utils.rechain_sets import Reader
     from tasks.playbooks.module_utils.rechain_wire import Endpoint, LogWatch, subjects
 else:
+    from ansible.module_utils.rechain_kinds import KINDS
     from ansible.module_utils.rechain_pem import leaf_fingerprint
     from ansible.module_utils.rechain_redact import redact
     from ansible.module_utils.rechain_sets import Reader
@@ -36,10 +38,6 @@ _SIGHUP_SEEN_S = 2.0
 _SETTLE_S = 0.2
 _LOG_LINES = 4
 _OUTPUT_CHARS = 400
-_TELL_THEIR_BUNDLE = ("postgresql", "etcd")
-"""Advertise exactly the CAs that they accept clients of; PgBouncer and HAProxy are not known to."""
-_READ_PAIRS_ALONE = ("etcd",)
-"""Take a new pair at the next handshake, but a bundle when they start: the reload command is a restart."""
 
 
 class Unproven(Exception):
@@ -73,7 +71,7 @@ def taken_by(readers: Sequence[Reader], files: Mapping[str, bytes]) -> dict[str,
 
 
 def _tells_its_bundle(reader: Reader) -> bool:
-    return reader.endpoint is not None and reader.endpoint.kind in _TELL_THEIR_BUNDLE
+    return reader.endpoint is not None and KINDS[reader.endpoint.kind].tells_bundle
 
 
 def _digest(names: Mapping[str, str], files: Mapping[str, bytes]) -> str:
@@ -108,7 +106,7 @@ def reload_and_prove(
     wanted = leaf_fingerprint(files[reader.files["cert"]])
     names = _missing_names(reader, endpoint, files)
     log = LogWatch(reader.log)
-    if has_new_bundle or names or endpoint.kind not in _READ_PAIRS_ALONE:
+    if has_new_bundle or names or not KINDS[endpoint.kind].reads_pairs_alone:
         run_reload(reader, limits.reload_s)
     _wait(lambda: _doubt(endpoint, wanted, names), log, limits.proof_s, reader.label)
     if was_served == wanted and not names:
@@ -185,7 +183,7 @@ def _run_command(label: str, what: str, command: str | None, timeout_s: float) -
 
 def _missing_names(reader: Reader, endpoint: Endpoint, files: Mapping[str, bytes]) -> frozenset[str]:
     """The bundle's CA names, when the service advertises others; empty when it has them, or tells none."""
-    if endpoint.kind not in _TELL_THEIR_BUNDLE:
+    if not KINDS[endpoint.kind].tells_bundle:
         return frozenset()
     wanted, advertised = subjects(files[reader.files["ca"]]), endpoint.ca_names()
     return wanted if advertised and wanted and advertised != wanted else frozenset()

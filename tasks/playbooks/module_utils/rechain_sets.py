@@ -13,23 +13,17 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tasks.playbooks.module_utils.rechain_account import Account
+    from tasks.playbooks.module_utils.rechain_kinds import KINDS
     from tasks.playbooks.module_utils.rechain_pem import Refused, certificates, require_key, revocation_lists
     from tasks.playbooks.module_utils.rechain_store import CertDirectory
     from tasks.playbooks.module_utils.rechain_wire import Endpoint
 else:
     from ansible.module_utils.rechain_account import Account
+    from ansible.module_utils.rechain_kinds import KINDS
     from ansible.module_utils.rechain_pem import Refused, certificates, require_key, revocation_lists
     from ansible.module_utils.rechain_store import CertDirectory
     from ansible.module_utils.rechain_wire import Endpoint
 
-_PORTS = {"postgresql": 5432, "pgbouncer": 6432, "haproxy": 5000, "etcd": 2379}
-_RELOADS = {
-    "postgresql": "systemctl reload postgresql",
-    "pgbouncer": "systemctl reload pgbouncer",
-    "haproxy": "systemctl reload haproxy",
-    "etcd": "systemctl restart etcd",  # for a new bundle alone; a new pair it reads at each handshake
-}
-_RESTARTS = {kind: f"systemctl restart {kind}" for kind in _PORTS}
 _SERVICE_FILES = {"cert": "server.crt", "key": "server.key", "ca": "root.crt"}
 _CLIENT_FILES = {"cert": "postgresql.crt", "key": "postgresql.key", "ca": "root.crt"}
 
@@ -146,13 +140,13 @@ def read_sets(params: Mapping[str, Any]) -> list[CertSet]:
 
 
 def _add_service(sets: dict[Path, CertSet], entry: Mapping[str, Any], params: Mapping[str, Any]) -> None:
-    kind = str(entry.get("kind", "postgresql"))
-    if kind not in _PORTS:
-        raise Refused(f"rechain_services: kind {kind!r} is none of {', '.join(_PORTS)}")
-    address = str(entry.get("address") or params["address"])
-    endpoint = Endpoint(kind, address, int(entry.get("port") or _PORTS[kind]), params["server_name"])
-    reload = str(entry.get("reload") or _RELOADS[kind])
-    restart = str(entry.get("restart") or _RESTARTS[kind])
+    name = str(entry.get("kind", "postgresql"))
+    if name not in KINDS:
+        raise Refused(f"rechain_services: kind {name!r} is none of {', '.join(KINDS)}")
+    kind, address = KINDS[name], str(entry.get("address") or params["address"])
+    endpoint = Endpoint(name, address, int(entry.get("port") or kind.port), params["server_name"])
+    reload = str(entry.get("reload") or kind.reload)
+    restart = str(entry.get("restart") or kind.restart)
     lists = {"crl": str(entry["crl"])} if entry.get("crl") else {}
     files = _files(entry, {**_SERVICE_FILES, **lists})
     reader = Reader(str(endpoint), files, reload, endpoint=endpoint, log=entry.get("log") or None, restart=restart)

@@ -18,8 +18,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tasks.playbooks.module_utils.rechain_kinds import KINDS
+else:
+    from ansible.module_utils.rechain_kinds import KINDS
+
 _SSL_REQUEST = bytes.fromhex("0000000804d2162f")  # PostgreSQL documentation, "SSL Session Encryption"
-_ASKS_FIRST = ("postgresql", "pgbouncer")
 _TIMEOUT_S = 5.0
 _NAMES = re.compile(
     r"^Acceptable client certificate CA names\n(.*?)^(?:Client Certificate Types|Requested|---)", re.M | re.S
@@ -39,7 +42,7 @@ class Endpoint:
     """Where a service answers.
 
     Attributes:
-        kind: `postgresql`, `pgbouncer`, `haproxy` or `etcd`.
+        kind: One of KINDS.
         address: Address to connect to.
         port: TCP port.
         server_name: The name to ask for (SNI).
@@ -55,7 +58,7 @@ class Endpoint:
         """The fingerprint of the leaf that it serves; None when nothing there speaks TLS."""
         try:
             with socket.create_connection((self.address, self.port), _TIMEOUT_S) as plain:
-                if self.kind in _ASKS_FIRST:
+                if KINDS[self.kind].asks_first:
                     plain.sendall(_SSL_REQUEST)
                     if plain.recv(1) != b"S":
                         return None
@@ -75,7 +78,7 @@ class Endpoint:
 
     def _openssl(self) -> str:
         address = f"[{self.address}]" if ":" in self.address else self.address
-        first = ["-starttls", "postgres"] if self.kind in _ASKS_FIRST else []
+        first = ["-starttls", "postgres"] if KINDS[self.kind].asks_first else []
         name = ["-servername", self.server_name]
         return _run(["openssl", "s_client", "-connect", f"{address}:{self.port}", *first, *name, *_NAME_FORMAT])
 
