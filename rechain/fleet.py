@@ -7,12 +7,13 @@ from enum import StrEnum
 
 
 class ServiceKind(StrEnum):
-    """What speaks TLS at an endpoint. What is known of each stands in `rechain_kinds`, which hosts read too."""
+    """What a service is. What is known of each kind stands in `rechain_kinds`, which hosts read, too."""
 
     POSTGRESQL = "postgresql"
     PGBOUNCER = "pgbouncer"
     HAPROXY = "haproxy"
     ETCD = "etcd"
+    FILES = "files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,33 +31,33 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service on a host that serves a server leaf.
+    """A service on a host that has a server leaf.
 
     Attributes:
         kind: What it is.
         address: Address to connect to.
-        port: TCP port.
+        port: TCP port; None where it serves nothing that could be looked at.
         cert_dir: Directory of its three files, absolute.
         owner: OS user that owns the files.
         cert: File name of leaf and intermediate (`ssl_cert_file`).
         key: File name of the private key (`ssl_key_file`).
         ca: File name of the client bundle (`ssl_ca_file`).
         reload: Shell command that makes it read its files again.
-        restart: Shell command that restarts it.
+        restart: Shell command that restarts it; None where nothing calls it.
         log: Absolute path of its log, read after a reload; None when unknown.
         crl: File name of the revocation lists that it judges clients by (`ssl_crl_file`); None when it reads none.
     """
 
     kind: ServiceKind
     address: str
-    port: int
+    port: int | None
     cert_dir: str
     owner: str
     cert: str
     key: str
     ca: str
     reload: str
-    restart: str
+    restart: str | None
     log: str | None
     crl: str | None = None
 
@@ -104,6 +105,12 @@ class Host:
     services: tuple[Service, ...]
     clients: tuple[ManagedClient, ...]
 
+    def endpoint(self, service: Service) -> Endpoint | None:
+        """Where a service of it is reached; None for one that is proven by its reload command alone."""
+        if service.port is None:
+            return None
+        return Endpoint(self.name, self.server_name, service.address, service.port)
+
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
@@ -126,8 +133,8 @@ class Fleet:
     def endpoints(self, *kinds: ServiceKind) -> tuple[Endpoint, ...]:
         """Every endpoint, or those of some kinds."""
         return tuple(
-            Endpoint(host.name, host.server_name, service.address, service.port)
+            endpoint
             for host in self.hosts
             for service in host.services
-            if not kinds or service.kind in kinds
+            if (endpoint := host.endpoint(service)) and (not kinds or service.kind in kinds)
         )

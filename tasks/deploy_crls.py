@@ -9,7 +9,7 @@ from posixpath import normpath
 from rechain.certificate import Bundle
 from rechain.crl import crls_of, unlisted
 from rechain.errors import InputError, TransitionRefused
-from rechain.fleet import Endpoint, Host, Service, ServiceKind
+from rechain.fleet import Host, Service, ServiceKind
 from rechain.rotation import Claim
 from rechain.scan.seen import HostSeen
 from tasks.access import reading_access
@@ -124,8 +124,8 @@ def require_readers(state: FleetState) -> None:
     with reading_access(state) as access:
         for host in state.fleet.hosts:
             for service in host.services:
-                if service.kind is ServiceKind.POSTGRESQL:
-                    endpoint = Endpoint(host.name, host.server_name, service.address, service.port)
+                endpoint = host.endpoint(service)
+                if endpoint and service.kind is ServiceKind.POSTGRESQL:
                     _require_reader(host, service, server_setting(endpoint, access, "ssl_crl_file"))
 
 

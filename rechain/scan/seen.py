@@ -249,7 +249,8 @@ class Seen:
 def listeners(fleet: Fleet) -> tuple[Listener, ...]:
     """Every endpoint of a fleet with its kind."""
     return tuple(
-        Listener(Endpoint(host.name, host.server_name, service.address, service.port), service.kind)
+        Listener(endpoint, service.kind)
         for host in fleet.hosts
         for service in host.services
+        if (endpoint := host.endpoint(service))
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from rechain.crl import read_crls
 from rechain.errors import PemError
-from rechain.fleet import Endpoint, Fleet, Host, ManagedClient, Service
+from rechain.fleet import Fleet, Host, ManagedClient, Service
 from rechain.scan.seen import CrlFile, FileFacts, HostSeen, SetOnHost, Source, Text, Use
 from rechain.scan.texts import read_what_can_be
 from tasks.fleet.asking import ask_hosts, why_not
@@ -105,11 +105,12 @@ def sets_of(host: Host, looks: list[Mapping[str, Any]]) -> Iterable[SetOnHost]:
 
 
 def _service_set(host: Host, service: Service, look: Mapping[str, Any]) -> SetOnHost:
+    endpoint = host.endpoint(service)
     return SetOnHost(
-        reader=f"{service.kind} on {service.address}:{service.port}",
+        reader=f"{service.kind} on {service.address}:{service.port}" if endpoint else f"files in {service.cert_dir}",
         name=host.server_name,
         is_server=True,
-        endpoint=Endpoint(host.name, host.server_name, service.address, service.port),
+        endpoint=endpoint,
         owner=service.owner,
         kind=service.kind,
         **_contents(host, look, host.server_name, Use.SERVER_LEAF, Use.CLIENT_BUNDLE),

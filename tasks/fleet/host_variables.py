@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Annotated, TypeVar
+from typing import Annotated, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from rechain.errors import InventoryError
 from rechain.fleet import Host, ManagedClient, Service, ServiceKind
 from tasks.fleet.templating import HostVariables
-from tasks.playbooks.module_utils.rechain_kinds import KINDS
+from tasks.playbooks.module_utils.rechain_kinds import KINDS, misfit
 
 
 class _Model(BaseModel):
@@ -32,6 +33,12 @@ class _Service(_Model):
     restart: str | None = None
     log: str | None = Field(None, pattern="^/")
     crl: str | None = Field(None, pattern=r"^[^/.][^/]*\.crl(\.pem)?$")  # the names that a scan looks for
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if wrong := misfit(self.kind, dict(self)):
+            raise PydanticCustomError("kind", "{wrong}", {"wrong": wrong})
+        return self
 
     def on(self, address: str) -> Service:
         kind = KINDS[self.kind]

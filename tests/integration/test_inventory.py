@@ -10,6 +10,7 @@ import pytest
 
 from rechain.errors import InventoryError, RepositoryError
 from rechain.fleet import Endpoint, Fleet, Host, ServiceKind
+from rechain.scan.seen import listeners
 from tasks.fleet import inventory
 from tasks.fleet.inventory import inventory_path, read_fleet
 from tasks.repository.programs import Finished, run
@@ -99,6 +100,7 @@ all:
         - {kind: pgbouncer}
         - {kind: haproxy}
         - {kind: etcd}
+        - {kind: files, cert_dir: /etc/agent, owner: agent, reload: tell it}
       rechain_clients:
         - applicatie
         - {name: postgres, cert_dir: /srv/pg, owner: root, cert: c, key: k, ca: a, reload: kick it}
@@ -113,7 +115,11 @@ all:
         (ServiceKind.PGBOUNCER, 6432, "systemctl reload pgbouncer"),
         (ServiceKind.HAPROXY, 5000, "systemctl reload haproxy"),
         (ServiceKind.ETCD, 2379, "systemctl restart etcd"),
+        (ServiceKind.FILES, None, "tell it"),
     ]
+    assert [endpoint.port for endpoint in fleet.endpoints()] == [15432, 6432, 5000, 2379]
+    assert fleet.endpoints(ServiceKind.FILES) == ()
+    assert ServiceKind.FILES not in {listener.kind for listener in listeners(fleet)}
     assert {service.address for service in others} == {"vm7"}
     plain, given = host.clients
     assert (plain.name, plain.cert_dir) == ("applicatie", "~applicatie/.postgresql")
@@ -201,6 +207,14 @@ rechain_clients: ["{{ 'postgres' }}"]
         ("rechain_services: [{kind: mysql}]", "variable rechain_services[0].kind: Input should be 'postgresql'"),
         ("rechain_services: [{cert_dri: /x}]", "variable rechain_services[0].cert_dri: Extra inputs"),
         ("rechain_services: [{cert_dir: x}]", "variable rechain_services[0].cert_dir: "),
+        (
+            "rechain_services: [{kind: files}]",
+            "variable rechain_services[0]: kind files is proven by its reload command alone: add `reload` (correct it",
+        ),
+        (
+            "rechain_services: [{kind: files, reload: x, port: 1, address: y, log: /z, restart: s}]",
+            "alone: remove address, port, restart, log (correct it",
+        ),
         ("rechain_services: 5432", "variable rechain_services: "),
         ("rechain_clients: [{owner: x}]", "variable rechain_clients[0].name: Field required"),
         ("rechain_clients: [typo]", "variable rechain_clients: the chain spec names no client 'typo'"),

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tasks.playbooks.module_utils.rechain_account import Account
-    from tasks.playbooks.module_utils.rechain_kinds import KINDS
+    from tasks.playbooks.module_utils.rechain_kinds import KINDS, misfit
     from tasks.playbooks.module_utils.rechain_pem import Refused, certificates, require_key, revocation_lists
     from tasks.playbooks.module_utils.rechain_store import CertDirectory
     from tasks.playbooks.module_utils.rechain_wire import Endpoint
 else:
     from ansible.module_utils.rechain_account import Account
-    from ansible.module_utils.rechain_kinds import KINDS
+    from ansible.module_utils.rechain_kinds import KINDS, misfit
     from ansible.module_utils.rechain_pem import Refused, certificates, require_key, revocation_lists
     from ansible.module_utils.rechain_store import CertDirectory
     from ansible.module_utils.rechain_wire import Endpoint
@@ -63,9 +63,9 @@ class Reader:
         label: What to call it in a message.
         files: `cert`, `key`, `ca`, and `crl` where it reads one, to file name.
         reload: Shell command after which the new files are in use; None when it reads them at every connect.
-        endpoint: Where a service serves the leaf; None for a client.
+        endpoint: Where a service serves the leaf; None where its reload command is all there is.
         log: Path or pattern of a service's log; None when unknown.
-        restart: Shell command that starts a service anew; None for a client.
+        restart: Shell command that starts a service anew; None where nothing calls it.
     """
 
     def __init__(
@@ -143,19 +143,28 @@ def _add_service(sets: dict[Path, CertSet], entry: Mapping[str, Any], params: Ma
     name = str(entry.get("kind", "postgresql"))
     if name not in KINDS:
         raise Refused(f"rechain_services: kind {name!r} is none of {', '.join(KINDS)}")
-    kind, address = KINDS[name], str(entry.get("address") or params["address"])
-    endpoint = Endpoint(name, address, int(entry.get("port") or kind.port), params["server_name"])
-    reload = str(entry.get("reload") or kind.reload)
-    restart = str(entry.get("restart") or kind.restart)
+    if wrong := misfit(name, entry):
+        raise Refused(f"rechain_services: {wrong}")
+    kind, endpoint = KINDS[name], _endpoint(name, entry, params)
+    reload, restart = entry.get("reload") or kind.reload, entry.get("restart") or kind.restart
+    directory = _directory(entry.get("cert_dir") or "/etc/pki/postgres")
+    label = str(endpoint) if endpoint else f"{name} in {directory}"
     lists = {"crl": str(entry["crl"])} if entry.get("crl") else {}
     files = _files(entry, {**_SERVICE_FILES, **lists})
-    reader = Reader(str(endpoint), files, reload, endpoint=endpoint, log=entry.get("log") or None, restart=restart)
+    reader = Reader(label, files, reload, endpoint=endpoint, log=entry.get("log") or None, restart=restart)
     cert = _required(params["server_cert"], f"certs.server has no {params['server_name']}")
     key = _required(params["server_key"], f"private_keys.server has no {params['server_name']}")
     ca = _required(params["client_chain"], "certs.client.chain is missing")
     crl = _required(params["client_crls"], "certs.crl.client is missing: `rechain refresh-crls`") if lists else None
-    directory = _directory(entry.get("cert_dir") or "/etc/pki/postgres")
     _add(sets, directory, str(entry.get("owner") or "postgres"), reader, Material(reader.label, cert, key, ca, crl))
+
+
+def _endpoint(name: str, entry: Mapping[str, Any], params: Mapping[str, Any]) -> Endpoint | None:
+    default = KINDS[name].port
+    if default is None:
+        return None
+    address = str(entry.get("address") or params["address"])
+    return Endpoint(name, address, int(entry.get("port") or default), params["server_name"])
 
 
 def _add_client(sets: dict[Path, CertSet], entry: Mapping[str, Any], params: Mapping[str, Any]) -> None:
