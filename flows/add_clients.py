@@ -17,9 +17,9 @@ from tasks.claim import claimed, publish
 from tasks.distribute import distribute
 from tasks.ending import ended, only_planned
 from tasks.notify_hooks import on_crashed, on_failure
+from tasks.order import hosts_in_order
 from tasks.plan_addition import plan_new_clients
 from tasks.plan_artifacts import publish_plan_of
-from tasks.reconnect import hosts_in_order
 from tasks.record import mark_ended, mark_started, run_directory
 from tasks.reporting import report
 from tasks.repository.location import repository_root
@@ -73,10 +73,10 @@ def add_client_certificates(  # noqa: PLR0917  # the fields of the run form
     with claimed(ref, Direction.REFRESH, phase, take_over=take_over) as claim, watched(ref, record) as canary:
         canary.watch_on()  # what logins are like before anything is added
         mark_started(record, phase, now())
-        hosts = hosts_in_order(ref)
+        order = hosts_in_order(ref)
         if write_clients(ref, claim):
             publish(ref, claim, f"{environment}: add clients {', '.join(made)}")
-        distribute(ref, phase, hosts, claim.number)
+        distribute(ref, phase, order.hosts, claim.number, alone=order.primaries)
         verify_phase(ref, phase)
         mark_ended(record, phase, now())
         canary.watch_on()

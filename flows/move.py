@@ -13,8 +13,9 @@ from tasks.deploy import record_phase, write_phase
 from tasks.distribute import distribute
 from tasks.fleet.server_log import Marks
 from tasks.logs import certificate_alerts, mark_logs, refuses_server, save_marks
+from tasks.order import HostOrder, hosts_in_order
 from tasks.put_back import take_back
-from tasks.reconnect import hosts_in_order, reconnect_standbys
+from tasks.reconnect import reconnect_standbys
 from tasks.record import mark_ended, mark_started, run_directory
 from tasks.run_page import show_canary, show_progress
 from tasks.state import EnvironmentRef, FleetState, now, observe
@@ -31,7 +32,7 @@ class _Moving:
     """What a move is about: the environment, its hosts in order, and the logs as they were when it began."""
 
     ref: EnvironmentRef
-    hosts: tuple[str, ...]
+    order: HostOrder
     claim: Claim
     canary: Watched
     marks: Marks
@@ -51,7 +52,7 @@ def move(ref: EnvironmentRef, phase: Phase, claim: Claim, canary: Watched) -> bo
     state = observe(ref)
     record = run_directory(ref, state.rotating.next.number)
     before = retired_logins(ref) if phase is Phase.RETIRED else ()
-    hosts = hosts_in_order(ref)
+    order = hosts_in_order(ref)
     marks = mark_logs(state)  # after our own logins: a host that shrank in a run that was killed has refused them
     save_marks(record, marks)
     mark_started(record, phase, now())
@@ -59,13 +60,13 @@ def move(ref: EnvironmentRef, phase: Phase, claim: Claim, canary: Watched) -> bo
     write_phase(ref, phase, claim)
     show_progress(ref)
     publish(ref, claim, f"{ref.environment}: deploy phase {phase}")
-    fleet = _Moving(ref, hosts, claim, canary, marks)
+    fleet = _Moving(ref, order, claim, canary, marks)
     if phase in _SHRINKING:
         _shrink(fleet, phase)
     elif phase is Phase.SERVERS and state.rotation.phase is Phase.OVERLAP:
         _switch_servers(fleet)
     else:
-        distribute(ref, phase, hosts, claim.number)
+        distribute(ref, phase, order.hosts, claim.number, alone=order.primaries)
     if phase in _CLIENTS_CHANGE:
         reconnect_standbys(ref, phase)
     verify_phase(ref, phase)
@@ -95,13 +96,14 @@ def _switch_servers(moving: _Moving) -> None:
         RollOutFailed: Somebody refuses them; every server presents its current certificate again.
     """
     state = observe(moving.ref)
-    first = _first_to_switch(state, moving.hosts)
+    first = _first_to_switch(state, moving.order.hosts)
     if not any(service.log for host in state.fleet.hosts for service in host.services):
         progress.warning("nobody hears who refuses a server: the inventory names no log (rechain_services: log)")
     distribute(moving.ref, Phase.SERVERS, [first], moving.claim.number)
     _refuse_refused(moving, [first])
-    distribute(moving.ref, Phase.SERVERS, [host for host in moving.hosts if host != first], moving.claim.number)
-    _refuse_refused(moving, moving.hosts)
+    rest = [host for host in moving.order.hosts if host != first]
+    distribute(moving.ref, Phase.SERVERS, rest, moving.claim.number, alone=moving.order.primaries)
+    _refuse_refused(moving, moving.order.hosts)
 
 
 def _refuse_refused(moving: _Moving, switched: Sequence[str]) -> None:
@@ -128,11 +130,11 @@ def _shrink(moving: _Moving, phase: Phase) -> None:
 
     On the way back nothing waits for a log that can't be read.
     """
-    for number, host in enumerate(moving.hosts, start=1):
+    for number, host in enumerate(moving.order.hosts, start=1):
         distribute(moving.ref, phase, [host], moving.claim.number)
         moving.canary.watch_on()
         state = observe(moving.ref)
-        alerts, unreadable = certificate_alerts(state, moving.marks, moving.hosts[:number])
+        alerts, unreadable = certificate_alerts(state, moving.marks, moving.order.hosts[:number])
         refusing = {refused: lines[-1] for refused, lines in alerts.items() if lines}
         if not _passes(state, refusing):
             _refuse_shrunk(moving, phase, refusing)
@@ -177,11 +179,11 @@ def _widen(moving: _Moving, wide: Phase, refusing: Sequence[str]) -> str:
     Returns:
         What is not back yet, for a person; empty when all is.
     """
-    ref, others = moving.ref, [host for host in moving.hosts if host not in refusing]
+    ref, others = moving.ref, [host for host in moving.order.hosts if host not in refusing]
     write_phase(ref, wide, moving.claim)
     failed = take_back(ref, wide, refusing, moving.claim)
     try:
-        distribute(ref, wide, others, moving.claim.number)
+        distribute(ref, wide, others, moving.claim.number, alone=moving.order.primaries)
     except RollOutFailed:
         failed += take_back(ref, wide, others, moving.claim)
     for error in failed:

@@ -15,7 +15,7 @@ from tasks.deploy_crls import lacking_crls, refuse_unsettled, write_crls
 from tasks.distribute import distribute
 from tasks.logs import own_refusals
 from tasks.notify_hooks import on_crashed, on_failure
-from tasks.reconnect import hosts_in_order
+from tasks.order import hosts_in_order
 from tasks.record import rotation_record
 from tasks.renew_crls import renew_crls, require_crls, take_crls
 from tasks.repository.layout import environments as all_environments
@@ -126,7 +126,8 @@ def _deploy(ref: EnvironmentRef, take_over: bool) -> None:
     with claimed(ref, Direction.REFRESH, phase, take_over=take_over) as claim:
         write_crls(ref, claim)
         publish(ref, claim, f"{ref.environment}: renew the revocation lists")
-        distribute(ref, phase, hosts_in_order(ref), claim.number)
+        order = hosts_in_order(ref)
+        distribute(ref, phase, order.hosts, claim.number, alone=order.primaries)
         with own_refusals(rotation_record(ref), state):
             verify_phase(ref, phase, tries_revoked=True)
 

@@ -15,10 +15,10 @@ from tasks.distribute import distribute
 from tasks.ending import ended, only_planned
 from tasks.generate import issue_next_generation
 from tasks.notify_hooks import on_crashed, on_failure
+from tasks.order import hosts_in_order
 from tasks.plan_artifacts import publish_plan_of
 from tasks.plan_replacement import plan_downtime, prove_replacement
 from tasks.put_back import put_back
-from tasks.reconnect import hosts_in_order
 from tasks.record import mark_ended, mark_started, run_directory
 from tasks.reporting import report
 from tasks.repository.location import repository_root
@@ -73,15 +73,15 @@ def replace_with_downtime(
         progress.warning("replacing everything in one step: logins fail from now on")
         announce(ref)
         mark_started(record, Phase.RETIRED, now())
-        hosts = hosts_in_order(ref)
+        order = hosts_in_order(ref)
         write_everything(ref, claim)
         show_progress(ref)
         publish(ref, claim, f"{environment}: replace everything in one step")
         try:
-            distribute(ref, Phase.RETIRED, hosts, claim.number, start=True)
+            distribute(ref, Phase.RETIRED, order.hosts, claim.number, alone=order.primaries, start=True)
         except RollOutFailed:
             if not is_first:
-                put_back(ref, hosts, claim)
+                put_back(ref, order.hosts, claim)
             raise
         canary.follow(Phase.RETIRED)  # external clients' owners can have theirs from now on
         verify_phase(ref, Phase.RETIRED)

@@ -15,7 +15,7 @@ from tasks.deploy_crls import write_crls
 from tasks.distribute import distribute
 from tasks.logs import own_refusals
 from tasks.notify_hooks import on_crashed, on_failure
-from tasks.reconnect import hosts_in_order
+from tasks.order import hosts_in_order
 from tasks.record import rotation_record, run_directory
 from tasks.repository.location import repository_root
 from tasks.revoke import check_revocable, revocation_report, revoke_client
@@ -69,7 +69,8 @@ def revoke_certificate(  # noqa: PLR0917  # the fields of the run form
         revoked = revoke_client(ref, client, generation, reason)
         write_crls(ref, claim)
         publish(ref, claim, f"{environment}: revoke {client}\n\n{reason}")
-        distribute(ref, phase, hosts_in_order(ref), claim.number)
+        order = hosts_in_order(ref)
+        distribute(ref, phase, order.hosts, claim.number, alone=order.primaries)
         with own_refusals(rotation_record(ref), state):
             verified = verify_phase(ref, phase, tries_revoked=True)
         canary.watch_on()

@@ -17,10 +17,10 @@ from tasks.claim import claimed
 from tasks.discard import discard_next_generation
 from tasks.ending import ended
 from tasks.notify_hooks import on_crashed, on_failure
+from tasks.order import hosts_in_order
 from tasks.plan_artifacts import publish_proven
 from tasks.prove import prove_steps
 from tasks.put_back import put_back
-from tasks.reconnect import hosts_in_order
 from tasks.record import run_directory
 from tasks.reopen import close_reopened, refuse_expiring, reopen_rotation
 from tasks.reporting import report
@@ -79,7 +79,7 @@ def roll_back(
 def _undo_replacement(ref: EnvironmentRef, record: Path, claim: Claim) -> RotationReport:
     """What `downtime` left half way: no phase's proof holds between its ends, so hosts get back what they had."""
     refuse_expiring(ref, Phase.ISSUED)
-    put_back(ref, hosts_in_order(ref), claim)
+    put_back(ref, hosts_in_order(ref).hosts, claim)
     if read_rotation(ref.root, ref.environment).target is not None:
         raise RollOutFailed(
             ref.environment, "some host did not get back what it had", "mend it, and run the same again"

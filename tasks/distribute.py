@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import groupby
 
 from rechain.fleet import Fleet, ServiceKind
 from rechain.phase import Phase
@@ -15,7 +16,13 @@ from tasks.step import progress, step
 
 @step("distribute-and-reload", run_name="{ref.environment}: distribute {phase} to {hosts}")
 def distribute(
-    ref: EnvironmentRef, phase: Phase, hosts: Sequence[str], claim: int, *, start: bool = False
+    ref: EnvironmentRef,
+    phase: Phase,
+    hosts: Sequence[str],
+    claim: int,
+    *,
+    alone: Collection[str] = (),
+    start: bool = False,
 ) -> RollOutResult:
     """Install what the repository holds on hosts, in the order given, and prove each reload.
 
@@ -27,6 +34,7 @@ def distribute(
         phase: What is rolled out, for logs and ledgers.
         hosts: Inventory names, in the order to take them.
         claim: Number of the claim.
+        alone: Those of them that no batch holds together with another: primaries, see `hosts_in_order`.
         start: Whether services that do not run are started with their restart command, and proven.
 
     Raises:
@@ -41,7 +49,7 @@ def distribute(
         show_hosts(ref, phase, left)
 
     settings = read_settings(ref.root)
-    batch = hosts_at_a_time(observe(ref).fleet, hosts, settings.batch)
+    batch = hosts_at_a_time(observe(ref).fleet, hosts, settings.batch, alone)
     by_hand = command_line(ref.root, ref.environment, hosts, phase.value, claim=claim, batch=batch)
     progress.info("%s, by hand: %s", phase, by_hand)
     result = roll_out(
@@ -62,10 +70,21 @@ def distribute(
     return result
 
 
-def hosts_at_a_time(fleet: Fleet, hosts: Sequence[str], wanted: int) -> int:
-    """How many hosts a roll-out takes at a time: one, where etcd is among their services.
+def hosts_at_a_time(fleet: Fleet, hosts: Sequence[str], wanted: int, alone: Collection[str] = ()) -> int | list[int]:
+    """How many hosts a roll-out takes at a time; a number for each batch where some are taken by themselves.
 
-    It is restarted for a new bundle, and a cluster that loses more than half of its members is an outage.
+    One, where etcd is among their services: it is restarted for a new bundle, and a cluster that loses more than half
+    of its members is an outage. A primary has a batch of its own: a fault that shows after a reload then never meets
+    it together with the standby that would take over.
     """
     members = {host.name for host in fleet.hosts if any(one.kind is ServiceKind.ETCD for one in host.services)}
-    return 1 if members & set(hosts) else wanted
+    if members & set(hosts):
+        return 1
+    if wanted == 1 or not set(alone) & set(hosts):
+        return wanted
+    sizes: list[int] = []
+    for by_itself, together in groupby(hosts, key=lambda host: host in alone):
+        count = len(list(together))
+        size = 1 if by_itself else wanted
+        sizes += [min(size, count - taken) for taken in range(0, count, size)]
+    return sizes

@@ -1,47 +1,20 @@
-"""Replication: roll out to standbys first, and make walreceivers present their new certificate one at a time."""
+"""Replication: make walreceivers present their new certificate, one at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TypeVar
 
 from rechain.certs import compose
 from rechain.errors import VerificationFailed
 from rechain.fleet import ServiceKind
 from rechain.phase import Phase
-from rechain.rotation import is_replaced_half
-from tasks.access import accesses_midway, reading_access
-from tasks.fleet.connection import Access, Unreadable
-from tasks.fleet.replication import find_primaries, is_in_recovery, reconnect, standbys
-from tasks.state import EnvironmentRef, FleetState, observe
+from tasks.access import reading_access
+from tasks.fleet.connection import Unreadable
+from tasks.fleet.replication import find_primaries, reconnect, standbys
+from tasks.state import EnvironmentRef, observe
 from tasks.step import step
 
 Seen = TypeVar("Seen")
-
-
-@step("order-hosts")
-def hosts_in_order(ref: EnvironmentRef) -> tuple[str, ...]:
-    """Every host that holds anything, standbys first and the primary last. Reads only."""
-    state = observe(ref)
-    with _ways_in(state) as ways:
-        standby = {
-            endpoint.host
-            for endpoint in state.fleet.endpoints(ServiceKind.POSTGRESQL)
-            if any(is_in_recovery(endpoint, access) is True for access in ways)
-        }
-    hosts = [host for host in state.fleet.hosts if host.services or host.clients]
-    return tuple(host.name for host in sorted(hosts, key=lambda host: (bool(host.services), host.name not in standby)))
-
-
-@contextmanager
-def _ways_in(state: FleetState) -> Iterator[tuple[Access, ...]]:
-    if is_replaced_half(state.rotation):
-        with accesses_midway(state) as ways:
-            yield ways
-    else:
-        with reading_access(state) as access:
-            yield (access,)
 
 
 @step("reconnect-standbys")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rechain.errors import InputError, VerificationFailed
 from tasks.deploy import forget_retired_keys
 from tasks.distribute import distribute
-from tasks.reconnect import hosts_in_order
+from tasks.order import hosts_in_order
 from tasks.reopen import close_reopened
 from tasks.repository.catch_up import bring_up_to_date
 from tasks.repository.claim import refuse_rivals
@@ -57,5 +57,6 @@ def settle_fleet(ref: EnvironmentRef, claim: int) -> None:
         verify_phase(ref, rotation.phase)
     except VerificationFailed as problem:
         progress.warning("not at phase %s, rolling it out again: %s", rotation.phase, problem)
-        distribute(ref, rotation.phase, hosts_in_order(ref), claim)
+        order = hosts_in_order(ref)
+        distribute(ref, rotation.phase, order.hosts, claim, alone=order.primaries)
         verify_phase(ref, rotation.phase)

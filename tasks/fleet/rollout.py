@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, islice, repeat, takewhile
 from pathlib import Path
 
 from tasks.fleet.hearing import Hearing
@@ -33,7 +34,7 @@ def roll_out(
     hosts: Sequence[str],
     claim: int,
     phase: str,
-    batch: int = 1,
+    batch: int | Sequence[int] = 1,
     timeout_s: float,
     on_event: Callable[[HostEvent], None] | None = None,
     on_cut: Callable[[RollOutResult], None] | None = None,
@@ -53,7 +54,7 @@ def roll_out(
         hosts: Inventory names, in the order to take them.
         claim: Number of the claim; a host that has seen a higher one refuses.
         phase: Name of the phase, for the hosts' ledgers.
-        batch: Hosts at a time.
+        batch: Hosts at a time; or a number for each batch, as Ansible's `serial` takes them, the last one for the rest.
         timeout_s: Seconds for all of it.
         on_event: Hears the progress, in the caller's thread.
         on_cut: Hears what is known of each host when an exception, such as Ctrl-C, ends the run in the middle.
@@ -69,10 +70,12 @@ def roll_out(
     ears = _Ears(on_event or (lambda _event: None), on_cut or (lambda _result: None))
     if not hosts:
         return RollOutResult(())
-    play = Play(root.absolute(), PLAYBOOK, inventory_path(root, environment).absolute(), parallel=batch)
+    widest = batch if isinstance(batch, int) else max(batch)
+    play = Play(root.absolute(), PLAYBOOK, inventory_path(root, environment).absolute(), parallel=widest)
     if settings_playbook is not None:
         theirs = root.absolute() / settings_playbook.path
-        return _theirs(replace(play, playbook=theirs, tags=settings_playbook.tags), hosts, timeout_s, ears)
+        batches = _in_batches(hosts, [batch] if isinstance(batch, int) else batch)
+        return _theirs(replace(play, playbook=theirs, tags=settings_playbook.tags), batches, timeout_s, ears)
     variables = {**_variables(environment, hosts, claim, phase, batch), "rechain_start": start}
     return _run(replace(play, extra_vars=variables), hosts, timeout_s, ears, is_ours=True)
 
@@ -84,7 +87,7 @@ def command_line(
     phase: str,
     *,
     claim: int = 0,
-    batch: int = 1,
+    batch: int | Sequence[int] = 1,
     settings_playbook: Playbook | None = None,
 ) -> str:
     """The command that deploys a phase without rechain, to be pasted into a shell.
@@ -95,7 +98,7 @@ def command_line(
         hosts: Inventory names, in the order to take them.
         phase: Name of the phase.
         claim: Number of the claim that the rotation holds.
-        batch: Hosts at a time.
+        batch: Hosts at a time, or a number for each batch.
         settings_playbook: The users' own playbook, if they have one.
 
     Raises:
@@ -113,13 +116,15 @@ def command_line(
     return f"cd {shlex.quote(str(root))} && {shlex.join(command)}"
 
 
-def _variables(environment: str, hosts: Sequence[str], claim: int, phase: str, batch: int) -> Mapping[str, object]:
+def _variables(
+    environment: str, hosts: Sequence[str], claim: int, phase: str, batch: int | Sequence[int]
+) -> Mapping[str, object]:
     return {
         "rechain_environment": environment,
         "rechain_claim": claim,
         "rechain_phase": phase,
         "rechain_hosts": list(hosts),
-        "rechain_batch": batch,
+        "rechain_batch": batch if isinstance(batch, int) else list(batch),
     }
 
 
@@ -131,13 +136,19 @@ class _Ears:
     cut: Callable[[RollOutResult], None]
 
 
-def _theirs(play: Play, hosts: Sequence[str], timeout_s: float, ears: _Ears) -> RollOutResult:
+def _in_batches(hosts: Sequence[str], sizes: Sequence[int]) -> list[tuple[str, ...]]:
+    """Hosts as Ansible's `serial` parts them: the last size counts for all that is left."""
+    left = iter(hosts)
+    batches = (tuple(islice(left, size)) for size in chain(sizes, repeat(sizes[-1])))
+    return list(takewhile(bool, batches))
+
+
+def _theirs(play: Play, batches: Sequence[tuple[str, ...]], timeout_s: float, ears: _Ears) -> RollOutResult:
     """Run the users' playbook once a batch: its own `serial` and order are not ours to rely on."""
     deadline = time.monotonic() + timeout_s
     done: tuple[HostResult, ...] = ()
-    for start in range(0, len(hosts), play.parallel):
-        limit = tuple(hosts[start : start + play.parallel])
-        rest = tuple(HostResult(host, Outcome.NOT_REACHED) for host in hosts[start + play.parallel :])
+    for number, limit in enumerate(batches, start=1):
+        rest = tuple(HostResult(host, Outcome.NOT_REACHED) for later in batches[number:] for host in later)
         whole = replace(ears, cut=partial(_cut_in_batch, ears, done, rest))
         result = _run(replace(play, limit=limit), limit, max(1.0, deadline - time.monotonic()), whole, is_ours=False)
         done += result.hosts

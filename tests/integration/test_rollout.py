@@ -99,6 +99,29 @@ def test_the_first_batch_with_a_failure_is_the_last(fleet: Site) -> None:
     assert found == [("app2", "unreachable"), ("app1", "installed"), ("app3", "not_reached"), (HOST, "not_reached")]
 
 
+@pytest.mark.parametrize("with_theirs", [False, True])
+def test_batches_may_be_of_different_sizes(theirs: Site, *, with_theirs: bool) -> None:
+    """A primary's is a batch of its own: the standbys' failed, so it is not begun; with the users' playbook, too."""
+    theirs.hosts["app2"] = unreachable(theirs) | {"does": "nothing"}
+    theirs.write_inventory()
+    playbook = Playbook(path="rollout_new_certs.yml", tags=("certs",)) if with_theirs else None
+    result = roll_out(
+        theirs.root, ENVIRONMENT, hosts=["app3", "app1", "app2", HOST], claim=1, phase="overlap", batch=[1, 2, 1],
+        timeout_s=60, settings_playbook=playbook,
+    )  # fmt: skip
+    done = "unchanged" if with_theirs else "installed"
+    assert [each.outcome.value for each in result.hosts] == [done, done, "unreachable", "not_reached"]
+    theirs.hosts["app2"] = theirs.variables("app2", does="nothing")
+    theirs.hosts["app1"]["does"] = "fail"
+    theirs.hosts["app1"]["rechain_clients"][0]["owner"] = "nobody-of-that-name"  # type: ignore[index]
+    theirs.write_inventory()
+    result = roll_out(
+        theirs.root, ENVIRONMENT, hosts=["app1", "app3", "app2"], claim=1, phase="overlap", batch=[1, 2],
+        timeout_s=60, settings_playbook=playbook,
+    )  # fmt: skip
+    assert [each.outcome.value for each in result.hosts] == ["failed", "not_reached", "not_reached"]
+
+
 def test_a_host_that_fails_stops_the_run_as_well(fleet: Site) -> None:
     """What it said is in the error, with its name."""
     fleet.hosts["app1"]["rechain_clients"][0]["owner"] = "nobody-of-that-name"  # type: ignore[index]  # the list is ours

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +14,7 @@ from rechain.errors import RollOutFailed
 from rechain.phase import Phase
 from rechain.rotation import Claim, Direction, Gate
 from tasks import put_back
+from tasks.order import HostOrder
 
 _HOSTS = ("h1", "h2", "h3", "h4")
 _ALERT = "LOG:  could not accept SSL connection: certificate verify failed"
@@ -29,7 +30,9 @@ class _Fleet:
         self.done: list[tuple[str, str]] = []
         self.approvals = [SimpleNamespace(gate=Gate.SERVER_LOG)] if approved else []
 
-    def distribute(self, _ref: object, phase: Phase, hosts: Sequence[str], _claim: int) -> None:
+    def distribute(
+        self, _ref: object, phase: Phase, hosts: Sequence[str], _claim: int, *, alone: Collection[str] = ()
+    ) -> None:
         for host in hosts:
             self.done.append((host, phase.value))
             if host == self.down and phase is Phase.CLIENTS:
@@ -55,7 +58,7 @@ def _shrink(fleet: _Fleet, monkeypatch: pytest.MonkeyPatch, phase: Phase = Phase
     claim = Claim(1, "me", Direction.REFRESH, phase, datetime.now(UTC), datetime.now(UTC))
     canary: Any = SimpleNamespace(watch_on=lambda: None)
     ref: Any = SimpleNamespace(environment="acc")
-    move._shrink(move._Moving(ref, _HOSTS, claim, canary, {}), phase)
+    move._shrink(move._Moving(ref, HostOrder(_HOSTS), claim, canary, {}), phase)
 
 
 def test_the_host_that_refuses_is_widened_before_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
