@@ -11,12 +11,14 @@ from rechain.rotation import Claim, Gate
 from tasks.claim import publish
 from tasks.deploy import record_phase, write_phase
 from tasks.distribute import distribute
+from tasks.fleet.replication import ReconnectFailed
 from tasks.fleet.server_log import Marks
 from tasks.logs import certificate_alerts, mark_logs, refuses_server, save_marks
 from tasks.order import HostOrder, hosts_in_order
 from tasks.put_back import take_back
 from tasks.reconnect import reconnect_standbys
 from tasks.record import mark_ended, mark_started, run_directory
+from tasks.replicate import renew_clients, switch_servers
 from tasks.run_page import show_canary, show_progress
 from tasks.state import EnvironmentRef, FleetState, now, observe
 from tasks.step import progress
@@ -65,6 +67,8 @@ def move(ref: EnvironmentRef, phase: Phase, claim: Claim, canary: Watched) -> bo
         _shrink(fleet, phase)
     elif phase is Phase.SERVERS and state.rotation.phase is Phase.OVERLAP:
         _switch_servers(fleet)
+    elif phase in _CLIENTS_CHANGE:
+        renew_clients(ref, phase, order, claim.number)
     else:
         distribute(ref, phase, order.hosts, claim.number, alone=order.primaries)
     if phase in _CLIENTS_CHANGE:
@@ -94,16 +98,30 @@ def _switch_servers(moving: _Moving) -> None:
 
     Raises:
         RollOutFailed: Somebody refuses them; every server presents its current certificate again.
+        ReconnectFailed: A standby does; likewise.
     """
     state = observe(moving.ref)
     first = _first_to_switch(state, moving.order.hosts)
     if not any(service.log for host in state.fleet.hosts for service in host.services):
         progress.warning("nobody hears who refuses a server: the inventory names no log (rechain_services: log)")
-    distribute(moving.ref, Phase.SERVERS, [first], moving.claim.number)
+    _switch(moving, [first])
     _refuse_refused(moving, [first])
-    rest = [host for host in moving.order.hosts if host != first]
-    distribute(moving.ref, Phase.SERVERS, rest, moving.claim.number, alone=moving.order.primaries)
+    _switch(moving, [host for host in moving.order.hosts if host != first])
     _refuse_refused(moving, moving.order.hosts)
+
+
+def _switch(moving: _Moving, hosts: Sequence[str]) -> None:
+    """Let servers present their next certificates, and standbys verify them; for one that can't, all is undone."""
+    try:
+        switch_servers(moving.ref, moving.order, hosts, moving.claim.number)
+    except ReconnectFailed as error:
+        rest = _widen(moving, Phase.OVERLAP, [host for host in moving.order.hosts if host in moving.order.primaries])
+        raise ReconnectFailed(
+            error.where,
+            f"{error.what}, while servers got their next certificates",
+            f"{rest or 'every server presents its current one again, phase overlap'}; does its sslrootcert hold the "
+            f"next chain? {error.fix}",
+        ) from None
 
 
 def _refuse_refused(moving: _Moving, switched: Sequence[str]) -> None:

@@ -1,20 +1,94 @@
-"""Replication: make walreceivers present their new certificate, one at a time."""
+"""Replication: make walreceivers connect anew, one at a time, and see each of them stream again."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
 from rechain.certs import compose
 from rechain.errors import VerificationFailed
-from rechain.fleet import ServiceKind
+from rechain.fleet import Endpoint, ServiceKind
 from rechain.phase import Phase
 from tasks.access import reading_access
-from tasks.fleet.connection import Unreadable
-from tasks.fleet.replication import find_primaries, reconnect, standbys
-from tasks.state import EnvironmentRef, observe
-from tasks.step import step
+from tasks.fleet.connection import Access, Unreadable
+from tasks.fleet.receiver import Stream, streams, wait_for_stream
+from tasks.fleet.replication import Standby, find_primaries, reconnect, standbys
+from tasks.state import EnvironmentRef, FleetState, observe
+from tasks.step import progress, step
 
 Seen = TypeVar("Seen")
+
+
+@step("find-streams")
+def find_streams(ref: EnvironmentRef) -> tuple[Stream, ...]:
+    """Who streams from whom, of the fleet's own servers, as far as it can be told. Reads only."""
+    state = observe(ref)
+    with reading_access(state) as access:
+        found, unread = streams(state.fleet.endpoints(ServiceKind.POSTGRESQL), access)
+    for server in unread:
+        progress.warning("replication can't be read on %s", server)
+    return found
+
+
+@step("reconnect-standby", run_name="{ref.environment}: reconnect {host} at {phase}")
+def reconnect_standby(ref: EnvironmentRef, phase: Phase, host: str, known: Sequence[Stream]) -> None:
+    """Make the standby of a host present the client certificate that it has got, and wait until it has all WAL.
+
+    Side effect: its replication pauses briefly. Idempotent: a standby that presents the wanted certificate is left
+    alone. Safe to retry.
+
+    Args:
+        ref: Which environment.
+        phase: What the host holds now.
+        host: Its inventory name.
+        known: Who streams from whom; a standby that is not told apart there only has to stream.
+
+    Raises:
+        VerificationFailed: Replication can't be read, or the standby did not come back with that certificate.
+    """
+    state = observe(ref)
+    with reading_access(state) as access:
+        _wait_for_streams(state, access, [host])
+        for stream in known:
+            if stream.standby is not None and stream.standby.host == host:
+                seen = _readable(standbys(stream.upstream, access))
+                own = [standby for standby in seen if standby.name == stream.name]
+                _renew(stream.upstream, access, own, _wanted(state, phase))
+
+
+@step("reconnect-standbys-of", run_name="{ref.environment}: reconnect standbys of {upstream}")
+def reconnect_standbys_of(ref: EnvironmentRef, upstream: str, known: Sequence[Stream]) -> None:
+    """Make every standby that streams from a host's servers connect anew: it verifies the certificate of today.
+
+    Side effect: replication of one standby at a time pauses briefly. Not idempotent, safe to retry.
+
+    Args:
+        ref: Which environment.
+        upstream: Inventory name of the host.
+        known: Who streams from whom: what else streams from it, as a backup's receiver, is let be.
+
+    Raises:
+        VerificationFailed: Replication can't be read, or a standby did not come back.
+    """
+    names = {stream.name for stream in known}
+    servers = dict.fromkeys(stream.upstream for stream in known if stream.upstream.host == upstream)
+    with reading_access(observe(ref)) as access:
+        for server in servers:
+            for standby in _readable(standbys(server, access)):
+                if standby.name in names:
+                    reconnect(server, access, standby, renewed=False)
+
+
+@step("require-streams")
+def require_streams(ref: EnvironmentRef, hosts: Collection[str]) -> None:
+    """Wait until the standbys of hosts stream, whoever their upstream. Reads only.
+
+    Raises:
+        ReconnectFailed: One of them does not.
+    """
+    state = observe(ref)
+    with reading_access(state) as access:
+        _wait_for_streams(state, access, hosts)
 
 
 @step("reconnect-standbys")
@@ -32,20 +106,33 @@ def reconnect_standbys(ref: EnvironmentRef, phase: Phase) -> tuple[str, ...]:
             come back.
     """
     state = observe(ref)
-    wanted = {name: chain.leaf.serial for name, chain in compose(state.rotating, phase).clients.items()}
     endpoints = state.fleet.endpoints(ServiceKind.POSTGRESQL)
     if not endpoints:
         return ()
-    done = []
+    done: list[str] = []
     with reading_access(state) as access:
         primaries = _readable(find_primaries(endpoints, access))
         cascading = [endpoint for endpoint in endpoints if endpoint not in primaries]
         for upstream in (*primaries, *cascading):
-            for standby in _readable(standbys(upstream, access)):
-                if standby.serial is not None and standby.serial != wanted.get(standby.user, standby.serial):
-                    reconnect(upstream, access, standby, renewed=True)
-                    done.append(standby.application)
+            done += _renew(upstream, access, _readable(standbys(upstream, access)), _wanted(state, phase))
     return tuple(done)
+
+
+def _wanted(state: FleetState, phase: Phase) -> Mapping[str, int]:
+    """Client to the serial number that it presents in a phase."""
+    return {name: chain.leaf.serial for name, chain in compose(state.rotating, phase).clients.items()}
+
+
+def _renew(upstream: Endpoint, access: Access, found: Sequence[Standby], wanted: Mapping[str, int]) -> list[str]:
+    """Reconnect those that present another certificate than is wanted, and tell who that was."""
+    outdated = [one for one in found if one.serial is not None and one.serial != wanted.get(one.user, one.serial)]
+    return [reconnect(upstream, access, standby, renewed=True).application for standby in outdated]
+
+
+def _wait_for_streams(state: FleetState, access: Access, hosts: Collection[str]) -> None:
+    for endpoint in state.fleet.endpoints(ServiceKind.POSTGRESQL):
+        if endpoint.host in hosts:
+            wait_for_stream(endpoint, access)
 
 
 def _readable(seen: Seen | Unreadable) -> Seen:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 import psycopg
 
@@ -25,12 +26,22 @@ _LSN_NOW = """CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_receive_ls
 _STANDBYS = f"""
     SELECT replication.pid, replication.usename, replication.application_name,
            coalesce(host(replication.client_addr), ''), replication.state, ssl.client_serial,
-           pg_wal_lsn_diff({_LSN_NOW}, replication.flush_lsn)
+           pg_wal_lsn_diff({_LSN_NOW}, replication.flush_lsn),
+           (SELECT system_identifier FROM pg_control_system()), coalesce(slot.slot_name, '')
     FROM pg_catalog.pg_stat_replication AS replication LEFT JOIN pg_catalog.pg_stat_ssl AS ssl USING (pid)
+         LEFT JOIN pg_catalog.pg_replication_slots AS slot ON slot.active_pid = replication.pid
     WHERE replication.state <> 'backup'
     ORDER BY replication.application_name, replication.client_addr, pid
 """  # noqa: S608 - both halves stand here
 _MAY_READ = "SELECT pg_has_role('pg_read_all_stats', 'USAGE')"
+
+
+class ReceiverName(NamedTuple):
+    """What a walreceiver's server and its walsender's both show of it."""
+
+    cluster: str
+    application: str
+    slot: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,8 @@ class Standby:
         state: `streaming` when it has caught up with what it missed.
         serial: Serial number of its client certificate; None when it presented none.
         lag_bytes: WAL that it has not yet written to its disk; None while that is unknown.
+        cluster: Identifier that it shares with its upstream.
+        slot: Its replication slot; empty when it uses none.
     """
 
     pid: int
@@ -54,6 +67,13 @@ class Standby:
     state: str
     serial: int | None
     lag_bytes: int | None
+    cluster: str
+    slot: str
+
+    @property
+    def name(self) -> ReceiverName:
+        """What its own server shows of it, too."""
+        return ReceiverName(self.cluster, self.application, self.slot)
 
     def __str__(self) -> str:
         return f"standby {self.application} at {self.address or 'a local socket'}"
@@ -203,8 +223,9 @@ def _standbys(connection: Connection) -> tuple[Standby, ...]:
 
 
 def _standby(row: tuple[object, ...]) -> Standby:
-    pid, user, application, address, state, serial, lag = row
-    return Standby(int(str(pid)), str(user), str(application), str(address), str(state), _number(serial), _number(lag))
+    pid, user, application, address, state, serial, lag, cluster, slot = row
+    texts = (str(user), str(application), str(address), str(state))
+    return Standby(int(str(pid)), *texts, _number(serial), _number(lag), str(cluster), str(slot))
 
 
 def _number(value: object) -> int | None:

@@ -8,6 +8,7 @@ import pytest
 
 from rechain.fleet import ServiceKind
 from tasks.distribute import hosts_at_a_time
+from tasks.replicate import up_to_each
 from tests.fleets import make_fleet, make_service
 
 
@@ -39,3 +40,19 @@ def test_a_primary_has_a_batch_of_its_own(wanted: int, hosts: list[str], sizes: 
     """Never with its standby, whatever `batch` says; all others are taken as asked for, in the order given."""
     fleet = make_fleet(dict.fromkeys(hosts, ()))
     assert hosts_at_a_time(fleet, hosts, wanted, alone={"db1", "db5"}) == sizes
+
+
+@pytest.mark.parametrize(
+    ("marked", "groups"),
+    [
+        ((), [("app1", "db2", "db3", "db1")]),
+        (("db2", "db3"), [("app1", "db2"), ("db3",), ("db1",)]),
+        (("db1",), [("app1", "db2", "db3", "db1")]),
+        (("app1", "db1", "gone"), [("app1",), ("db2", "db3", "db1")]),
+    ],
+)
+def test_a_roll_out_is_parted_after_each_host_that_has_to_be_looked_at(
+    marked: tuple[str, ...], groups: list[tuple[str, ...]]
+) -> None:
+    """Every host in its order, and no more runs of Ansible than there are such hosts, and one."""
+    assert list(up_to_each(["app1", "db2", "db3", "db1"], marked)) == groups
