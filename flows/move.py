@@ -48,7 +48,7 @@ def move(ref: EnvironmentRef, phase: Phase, claim: Claim, canary: Watched) -> bo
 
     Raises:
         RollOutFailed: A host did not take it; the fleet rests between two phases, every mix of which is proven.
-        VerificationFailed: A login or a served certificate contradicts the phase.
+        VerificationFailed: A login or a served certificate contradicts the phase, or a standby did not come back.
     """
     progress.info("moving to phase %s", phase)
     state = observe(ref)
