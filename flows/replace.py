@@ -78,7 +78,7 @@ def replace_with_downtime(
         show_progress(ref)
         publish(ref, claim, f"{environment}: replace everything in one step")
         try:
-            distribute(ref, Phase.RETIRED, order.hosts, claim.number, alone=order.primaries, start=True)
+            distribute(ref, Phase.RETIRED, order.hosts, claim.number, start=True)
         except RollOutFailed:
             if not is_first:
                 put_back(ref, order.hosts, claim)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 
+from rechain.errors import RechainError
 from rechain.phase import Phase
 from tasks.distribute import distribute
 from tasks.order import HostOrder
 from tasks.reconnect import find_streams, reconnect_standby, reconnect_standbys_of, require_streams
 from tasks.state import EnvironmentRef
+from tasks.step import progress
 
 
 def renew_clients(ref: EnvironmentRef, phase: Phase, order: HostOrder, claim: int) -> None:
@@ -24,9 +27,10 @@ def renew_clients(ref: EnvironmentRef, phase: Phase, order: HostOrder, claim: in
     """
     streams = find_streams(ref)
     for hosts in up_to_each(order.hosts, order.standbys):
-        distribute(ref, phase, hosts, claim, alone=order.primaries)
-        if hosts[-1] in order.standbys:
-            reconnect_standby(ref, phase, hosts[-1], streams)
+        with _telling_who_follows(hosts[-1], order.hosts):
+            distribute(ref, phase, hosts, claim, alone=order.primaries)
+            if hosts[-1] in order.standbys:
+                reconnect_standby(ref, phase, hosts[-1], streams)
 
 
 def switch_servers(ref: EnvironmentRef, order: HostOrder, hosts: Sequence[str], claim: int) -> None:
@@ -49,9 +53,10 @@ def switch_servers(ref: EnvironmentRef, order: HostOrder, hosts: Sequence[str], 
     streams = find_streams(ref)
     upstreams = {stream.upstream.host for stream in streams}
     for group in up_to_each(hosts, upstreams):
-        distribute(ref, Phase.SERVERS, group, claim, alone=order.primaries)
-        if group[-1] in upstreams:
-            reconnect_standbys_of(ref, group[-1], streams)
+        with _telling_who_follows(group[-1], hosts):
+            distribute(ref, Phase.SERVERS, group, claim, alone=order.primaries)
+            if group[-1] in upstreams:
+                reconnect_standbys_of(ref, group[-1], streams)
     require_streams(ref, order.standbys)
 
 
@@ -65,3 +70,14 @@ def up_to_each(hosts: Sequence[str], marked: Collection[str]) -> Iterator[tuple[
             group = []
     if group:
         yield tuple(group)
+
+
+@contextmanager
+def _telling_who_follows(last: str, hosts: Sequence[str]) -> Iterator[None]:
+    """When a host fails or its standby does, say which hosts after it were not begun."""
+    try:
+        yield
+    except RechainError:
+        if rest := hosts[hosts.index(last) + 1 :]:
+            progress.warning("not begun: %s", ", ".join(rest))
+        raise

@@ -15,6 +15,7 @@ from tests.plugins.desk import Desk
 from tests.standbys import is_streaming, read_a_copy, wait_until_streaming
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1500)
 def test_each_standby_is_seen_to_stream_before_the_next_host_is_touched(new_desk: Callable[..., Desk]) -> None:
     """Its walreceiver reads a copy of the files: first one that nobody renews, then one with an open key.
