@@ -49,6 +49,7 @@ def switch_servers(ref: EnvironmentRef, order: HostOrder, hosts: Sequence[str], 
     Raises:
         RollOutFailed: A host did not take it.
         ReconnectFailed: A standby did not come back; no host after its upstream was touched.
+        VerificationFailed: A server can't be asked.
     """
     streams = find_streams(ref)
     upstreams = {stream.upstream.host for stream in streams}
@@ -57,7 +58,8 @@ def switch_servers(ref: EnvironmentRef, order: HostOrder, hosts: Sequence[str], 
             distribute(ref, Phase.SERVERS, group, claim, alone=order.primaries)
             if group[-1] in upstreams:
                 reconnect_standbys_of(ref, group[-1], streams)
-    require_streams(ref, order.standbys)
+    if not (upstreams | order.primaries).isdisjoint(hosts):
+        require_streams(ref, order.standbys)
 
 
 def up_to_each(hosts: Sequence[str], marked: Collection[str]) -> Iterator[tuple[str, ...]]:

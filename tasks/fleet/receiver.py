@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import psycopg
 
+from rechain.errors import VerificationFailed
 from rechain.fleet import Endpoint
 from tasks.fleet.connection import Access, Connection, Unreadable, connected, unreadable
 from tasks.fleet.replication import ReceiverName, ReconnectFailed, standbys
@@ -94,7 +95,8 @@ def wait_for_stream(endpoint: Endpoint, access: Access, timeout_s: float = 60.0)
     """Wait until a server's walreceiver streams; at once where there should be none. Reads only.
 
     Raises:
-        ReconnectFailed: It does not stream in time, or the server can't be asked.
+        ReconnectFailed: It does not stream in time.
+        VerificationFailed: The server can't be asked: whether it streams is not known.
     """
     deadline = time.monotonic() + timeout_s
     try:
@@ -105,7 +107,7 @@ def wait_for_stream(endpoint: Endpoint, access: Access, timeout_s: float = 60.0)
                 time.sleep(_POLL_S)
     except psycopg.Error as error:
         reason = unreadable(endpoint, error).reason
-        raise ReconnectFailed(f"standby {endpoint}", reason, "mend that and run again") from None
+        raise VerificationFailed(f"standby {endpoint}", reason, "mend that and run again") from None
 
 
 def _does_not_stream(endpoint: Endpoint, access: Access, timeout_s: float) -> ReconnectFailed:

@@ -155,7 +155,8 @@ def reconnect(
         The standby as it streams now.
 
     Raises:
-        ReconnectFailed: It was not ended, did not come back in time, or came back with the certificate that it had.
+        ReconnectFailed: It did not come back in time, or came back with the certificate that it had.
+        VerificationFailed: It was not ended, or the upstream can't be asked any more.
     """
     deadline = time.monotonic() + timeout_s
     try:
@@ -165,14 +166,16 @@ def reconnect(
             return _wait(connection, standby, known, deadline, renewed=renewed, upstream=upstream)
     except psycopg.Error as error:
         reason = unreadable(upstream, error).reason
-        raise _failed(upstream, standby, reason, f"may {access.role} signal {standby.user}?") from None
+        where = f"{standby} of {upstream}"
+        raise VerificationFailed(where, reason, f"may {access.role} signal {standby.user}?") from None
 
 
 def _end(connection: Connection, standby: Standby, upstream: Endpoint) -> None:
     # The pid may belong to somebody else by now: only a walsender that still looks the same is ended.
     query = "SELECT pg_terminate_backend(pid) FROM pg_stat_replication WHERE pid = %s AND application_name = %s"
     if connection.execute(query, [standby.pid, standby.application]).fetchone() == (False,):
-        raise _failed(upstream, standby, f"its walsender {standby.pid} could not be ended", "look at the server's log")
+        where = f"{standby} of {upstream}"
+        raise VerificationFailed(where, f"its walsender {standby.pid} could not be ended", "look at the server's log")
 
 
 def _others(found: Sequence[Standby], standby: Standby) -> set[int]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from lab.fleet import Lab
+from rechain.errors import VerificationFailed
 from rechain.fleet import Endpoint
 from rechain.login import ClientFiles
 from tasks.fleet.connection import Access
@@ -91,7 +92,7 @@ def test_a_standby_that_should_stream_and_does_not_is_told(new_lab: Callable[...
     configure(standby, primary_conninfo="")
     wait_for_stream(standby.endpoint, _access(lab), timeout_s=0)
     point(standby, port=1)
-    with pytest.raises(ReconnectFailed, match="Connection refused"):
+    with pytest.raises(VerificationFailed, match="Connection refused"):
         wait_for_stream(Endpoint("db2.demo", "db2.demo", standby.server.address, 1), _access(lab), timeout_s=2)
 
 

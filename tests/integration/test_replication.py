@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.fleet import Lab
+from rechain.errors import VerificationFailed
 from rechain.login import ClientFiles
 from tasks.fleet import replication
 from tasks.fleet.connection import Access, Unreadable
@@ -98,7 +99,7 @@ def test_a_role_that_may_not_signal(lab_fleet: Lab) -> None:
     with lab_fleet.primary.server.connect() as session:
         session.execute("grant pg_read_all_stats to avchecker")
     try:
-        with pytest.raises(ReconnectFailed, match=r"permission denied|must be"):
+        with pytest.raises(VerificationFailed, match=r"permission denied|must be"):
             reconnect(lab_fleet.endpoints[0], _access(lab_fleet, "avchecker"), standby, renewed=False, timeout_s=5)
     finally:
         with lab_fleet.primary.server.connect() as session:
