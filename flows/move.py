@@ -11,14 +11,14 @@ from rechain.rotation import Claim, Gate
 from tasks.claim import publish
 from tasks.deploy import record_phase, write_phase
 from tasks.distribute import distribute
-from tasks.fleet.replication import ReconnectFailed
+from tasks.fleet.replication import ReceiverName
 from tasks.fleet.server_log import Marks
 from tasks.logs import certificate_alerts, mark_logs, refuses_server, save_marks
 from tasks.order import HostOrder, hosts_in_order
 from tasks.put_back import take_back
 from tasks.reconnect import reconnect_standbys
 from tasks.record import mark_ended, mark_started, run_directory
-from tasks.replicate import renew_clients, switch_servers
+from tasks.replicate import renew_clients
 from tasks.run_page import show_canary, show_progress
 from tasks.state import EnvironmentRef, FleetState, now, observe
 from tasks.step import progress
@@ -62,17 +62,7 @@ def move(ref: EnvironmentRef, phase: Phase, claim: Claim, canary: Watched) -> bo
     write_phase(ref, phase, claim)
     show_progress(ref)
     publish(ref, claim, f"{ref.environment}: deploy phase {phase}")
-    fleet = _Moving(ref, order, claim, canary, marks)
-    if phase in _SHRINKING:
-        _shrink(fleet, phase)
-    elif phase is Phase.SERVERS and state.rotation.phase is Phase.OVERLAP:
-        _switch_servers(fleet)
-    elif phase in _CLIENTS_CHANGE:
-        renew_clients(ref, phase, order, claim.number)
-    else:
-        distribute(ref, phase, order.hosts, claim.number, alone=order.primaries)
-    if phase in _CLIENTS_CHANGE:
-        reconnect_standbys(ref, phase)
+    _distribute(_Moving(ref, order, claim, canary, marks), state.rotation.phase, phase)
     verify_phase(ref, phase)
     refused = refuse_retired(ref, before) if phase is Phase.RETIRED else None
     record_phase(ref, claim)
@@ -82,6 +72,25 @@ def move(ref: EnvironmentRef, phase: Phase, claim: Claim, canary: Watched) -> bo
     show_canary(ref, record)
     progress.info("phase %s is reached and verified", phase)
     return refused
+
+
+def _distribute(moving: _Moving, start: Phase | None, phase: Phase) -> None:
+    """Give every host what a phase deploys, in the way of that step; walreceivers present what they have got.
+
+    On the way back nothing waits for a standby on the way: what refuses it may be what the next host is about to mend.
+    """
+    ref, order, claim = moving.ref, moving.order, moving.claim.number
+    late = frozenset[ReceiverName]()
+    if phase in _SHRINKING:
+        _shrink(moving, phase)
+    elif (start, phase) == (Phase.OVERLAP, Phase.SERVERS):
+        _switch_servers(moving)
+    elif (start, phase) == (Phase.SERVERS, Phase.CLIENTS):
+        late = renew_clients(ref, phase, order, claim)
+    else:
+        distribute(ref, phase, order.hosts, claim, alone=order.primaries)
+    if phase in _CLIENTS_CHANGE and start is not Phase.RETIRED:  # from there no leaf changes
+        reconnect_standbys(ref, phase, late)
 
 
 def _first_to_switch(state: FleetState, hosts: tuple[str, ...]) -> str:
@@ -98,30 +107,16 @@ def _switch_servers(moving: _Moving) -> None:
 
     Raises:
         RollOutFailed: Somebody refuses them; every server presents its current certificate again.
-        ReconnectFailed: A standby does; likewise.
     """
     state = observe(moving.ref)
     first = _first_to_switch(state, moving.order.hosts)
     if not any(service.log for host in state.fleet.hosts for service in host.services):
         progress.warning("nobody hears who refuses a server: the inventory names no log (rechain_services: log)")
-    _switch(moving, [first])
+    distribute(moving.ref, Phase.SERVERS, [first], moving.claim.number)
     _refuse_refused(moving, [first])
-    _switch(moving, [host for host in moving.order.hosts if host != first])
+    others = [host for host in moving.order.hosts if host != first]
+    distribute(moving.ref, Phase.SERVERS, others, moving.claim.number, alone=moving.order.primaries)
     _refuse_refused(moving, moving.order.hosts)
-
-
-def _switch(moving: _Moving, hosts: Sequence[str]) -> None:
-    """Let servers present their next certificates, and standbys verify them; for one that can't, all is undone."""
-    try:
-        switch_servers(moving.ref, moving.order, hosts, moving.claim.number)
-    except ReconnectFailed as error:
-        rest = _widen(moving, Phase.OVERLAP, [host for host in moving.order.hosts if host in moving.order.primaries])
-        raise ReconnectFailed(
-            error.where,
-            f"{error.what}, while servers got their next certificates",
-            f"{rest or 'every server presents its current one again, phase overlap'}; does its sslrootcert hold the "
-            f"next chain? {error.fix}",
-        ) from None
 
 
 def _refuse_refused(moving: _Moving, switched: Sequence[str]) -> None:

@@ -85,7 +85,7 @@ def read_given_crls(content: bytes, where: str) -> tuple[Crl, ...]:
         return read_crls(content.decode("utf-8", "replace"), where)
     try:
         return (from_x509(x509.load_der_x509_crl(content)),)
-    except (ValueError, x509.DuplicateExtension):
+    except (ValueError, x509.DuplicateExtension, x509.InvalidVersion):
         raise PemError(where, "holds no revocation list", "give the list as PEM or DER") from None
 
 
@@ -142,7 +142,7 @@ def _lack(crl: Crl | None, now: datetime) -> str | None:
 def _read(block: str, where: str) -> Crl:
     try:
         return from_x509(x509.load_pem_x509_crl(block.encode("ascii", "replace")))
-    except (ValueError, x509.DuplicateExtension) as error:
+    except (ValueError, x509.DuplicateExtension, x509.InvalidVersion) as error:
         raise PemError(where, f"a revocation list can't be parsed: {error}", "replace it by a whole one") from None
 
 

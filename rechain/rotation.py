@@ -162,7 +162,9 @@ def resting_place(rotation: Rotation) -> str:
     """Where a fleet is left by a run that ends early, in words."""
     if rotation.phase is None:
         return "has no certificates yet"
-    if is_replaced_half(rotation):
+    if rotation.is_first:
+        return "has its first certificates on some hosts at most: run the same command again"
+    if is_replaced_half(rotation) and rotation.delivered:
         return "is replaced half: logins fail until the same command has ended well, or `rechain rollback` has"
     if rotation.target is None:
         return f"rests at phase {rotation.phase}"

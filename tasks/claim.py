@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from rechain.errors import RechainError
+from rechain.errors import ClaimRefused, RechainError
 from rechain.phase import Phase
 from rechain.rotation import Claim, Direction, resting_place
 from tasks.repository.claim import commit_phase, refresh_claim, release_claim, take_claim
@@ -26,8 +26,9 @@ def claimed(ref: EnvironmentRef, direction: Direction, target: Phase, *, take_ov
     claim = take_claim(ref.root, ref.environment, direction=direction, target=target, take_over=take_over, now=now())
     try:
         yield claim
-    except BaseException:
-        _tell_where_it_rests(ref)
+    except (RechainError, KeyboardInterrupt) as error:
+        if not isinstance(error, ClaimRefused):  # then somebody else knows
+            _tell_where_it_rests(ref)
         raise
     finally:
         untold = release_claim(ref.root, ref.environment, claim)
@@ -36,7 +37,7 @@ def claimed(ref: EnvironmentRef, direction: Direction, target: Phase, *, take_ov
 
 
 def _tell_where_it_rests(ref: EnvironmentRef) -> None:
-    with suppress(RechainError):  # why the run ended matters more than that its state can't be read
+    with suppress(RechainError, OSError):  # why the run ended matters more than that its state can't be read
         progress.warning("%s %s", ref.environment, resting_place(read_rotation(ref.root, ref.environment)))
 
 

@@ -11,8 +11,8 @@ from rechain.fleet import Endpoint, ServiceKind
 from rechain.phase import Phase
 from tasks.access import reading_access
 from tasks.fleet.connection import Access, Unreadable
-from tasks.fleet.receiver import Stream, streams, wait_for_stream
-from tasks.fleet.replication import Standby, find_primaries, reconnect, standbys
+from tasks.fleet.receiver import Stream, has_replayed, streams, wait_for_stream
+from tasks.fleet.replication import ReceiverName, Standby, find_primaries, reconnect, standbys
 from tasks.state import EnvironmentRef, FleetState, observe
 from tasks.step import progress, step
 
@@ -31,11 +31,12 @@ def find_streams(ref: EnvironmentRef) -> tuple[Stream, ...]:
 
 
 @step("reconnect-standby", run_name="{ref.environment}: reconnect {host} at {phase}")
-def reconnect_standby(ref: EnvironmentRef, phase: Phase, host: str, known: Sequence[Stream]) -> None:
+def reconnect_standby(ref: EnvironmentRef, phase: Phase, host: str, known: Sequence[Stream]) -> frozenset[ReceiverName]:
     """Make the standby of a host present the client certificate that it has got, and wait until it has all WAL.
 
     Side effect: its replication pauses briefly. Idempotent: a standby that presents the wanted certificate is left
-    alone. Safe to retry.
+    alone. So is one that replays late (a delay, a pause, a long query): its startup process asks for a new walreceiver
+    only when it has replayed all that it has, and until then commits that wait for it would hang. Safe to retry.
 
     Args:
         ref: Which environment.
@@ -43,60 +44,40 @@ def reconnect_standby(ref: EnvironmentRef, phase: Phase, host: str, known: Seque
         host: Its inventory name.
         known: Who streams from whom; a standby that is not told apart there only has to stream.
 
+    Returns:
+        The standby, if it was left alone because it replays late.
+
     Raises:
         VerificationFailed: Replication can't be read, or the standby did not come back with that certificate.
     """
     state = observe(ref)
     with reading_access(state) as access:
-        _wait_for_streams(state, access, [host])
-        for stream in known:
-            if stream.standby is not None and stream.standby.host == host:
+        for endpoint in state.fleet.endpoints(ServiceKind.POSTGRESQL):
+            if endpoint.host == host:
+                wait_for_stream(endpoint, access)
+        own = {stream.standby: stream for stream in known if stream.standby and stream.standby.host == host}
+        late = [endpoint for endpoint in own if not has_replayed(endpoint, access)]
+        for endpoint, stream in own.items():
+            if endpoint in late:
+                progress.warning("%s replays late, and keeps its certificate until it reconnects by itself", endpoint)
+            else:
                 seen = _readable(standbys(stream.upstream, access))
-                own = [standby for standby in seen if standby.name == stream.name]
-                _renew(stream.upstream, access, own, _wanted(state, phase))
-
-
-@step("reconnect-standbys-of", run_name="{ref.environment}: reconnect standbys of {upstream}")
-def reconnect_standbys_of(ref: EnvironmentRef, upstream: str, known: Sequence[Stream]) -> None:
-    """Make every standby that streams from a host's servers connect anew: it verifies the certificate of today.
-
-    Side effect: replication of one standby at a time pauses briefly. Not idempotent, safe to retry.
-
-    Args:
-        ref: Which environment.
-        upstream: Inventory name of the host.
-        known: Who streams from whom: what else streams from it, as a backup's receiver, is let be.
-
-    Raises:
-        VerificationFailed: Replication can't be read, or a standby did not come back.
-    """
-    names = {stream.name for stream in known}
-    servers = dict.fromkeys(stream.upstream for stream in known if stream.upstream.host == upstream)
-    with reading_access(observe(ref)) as access:
-        for server in servers:
-            for standby in _readable(standbys(server, access)):
-                if standby.name in names:
-                    reconnect(server, access, standby, renewed=False)
-
-
-@step("require-streams")
-def require_streams(ref: EnvironmentRef, hosts: Collection[str]) -> None:
-    """Wait until the standbys of hosts stream, whoever their upstream. Reads only.
-
-    Raises:
-        ReconnectFailed: One of them does not.
-    """
-    state = observe(ref)
-    with reading_access(state) as access:
-        _wait_for_streams(state, access, hosts)
+                streaming = [standby for standby in seen if standby.name == stream.name]
+                _renew(stream.upstream, access, streaming, _wanted(state, phase))
+        return frozenset(own[endpoint].name for endpoint in late)
 
 
 @step("reconnect-standbys")
-def reconnect_standbys(ref: EnvironmentRef, phase: Phase) -> tuple[str, ...]:
+def reconnect_standbys(ref: EnvironmentRef, phase: Phase, late: Collection[ReceiverName] = ()) -> tuple[str, ...]:
     """End walsenders one at a time and wait until each standby is back with its new certificate, lag back to zero.
 
     Side effect: replication of one standby at a time pauses briefly. Idempotent: a standby that presents the wanted
     certificate is left alone. Safe to retry.
+
+    Args:
+        ref: Which environment.
+        phase: What hosts hold now.
+        late: Those to leave as they are.
 
     Returns:
         The standbys that were reconnected, by application_name.
@@ -114,7 +95,8 @@ def reconnect_standbys(ref: EnvironmentRef, phase: Phase) -> tuple[str, ...]:
         primaries = _readable(find_primaries(endpoints, access))
         cascading = [endpoint for endpoint in endpoints if endpoint not in primaries]
         for upstream in (*primaries, *cascading):
-            done += _renew(upstream, access, _readable(standbys(upstream, access)), _wanted(state, phase))
+            found = [one for one in _readable(standbys(upstream, access)) if one.name not in late]
+            done += _renew(upstream, access, found, _wanted(state, phase))
     return tuple(done)
 
 
@@ -127,12 +109,6 @@ def _renew(upstream: Endpoint, access: Access, found: Sequence[Standby], wanted:
     """Reconnect those that present another certificate than is wanted, and tell who that was."""
     outdated = [one for one in found if one.serial is not None and one.serial != wanted.get(one.user, one.serial)]
     return [reconnect(upstream, access, standby, renewed=True).application for standby in outdated]
-
-
-def _wait_for_streams(state: FleetState, access: Access, hosts: Collection[str]) -> None:
-    for endpoint in state.fleet.endpoints(ServiceKind.POSTGRESQL):
-        if endpoint.host in hosts:
-            wait_for_stream(endpoint, access)
 
 
 def _readable(seen: Seen | Unreadable) -> Seen:

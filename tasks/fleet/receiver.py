@@ -13,7 +13,7 @@ import psycopg
 from rechain.errors import VerificationFailed
 from rechain.fleet import Endpoint
 from tasks.fleet.connection import Access, Connection, Unreadable, connected, unreadable
-from tasks.fleet.replication import ReceiverName, ReconnectFailed, standbys
+from tasks.fleet.replication import MAY_READ, ReceiverName, ReconnectFailed, standbys
 
 _POLL_S = 0.5
 _RECEIVER = """
@@ -91,6 +91,31 @@ def streams(endpoints: Iterable[Endpoint], access: Access) -> tuple[tuple[Stream
     return tuple(found_streams), tuple(unread)
 
 
+def has_replayed(endpoint: Endpoint, access: Access, timeout_s: float = 10.0) -> bool:
+    """Whether a standby replays, within a while, all WAL that it has now. Reads only.
+
+    Raises:
+        VerificationFailed: The server can't be asked.
+    """
+    deadline = time.monotonic() + timeout_s
+    try:
+        with connected(endpoint, access) as connection:
+            received = connection.execute("SELECT pg_last_wal_receive_lsn()::text").fetchone()
+            while not _is_replayed(connection, received):
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(_POLL_S)
+    except psycopg.Error as error:
+        reason = unreadable(endpoint, error).reason
+        raise VerificationFailed(f"standby {endpoint}", reason, "mend that and run again") from None
+    return True
+
+
+def _is_replayed(connection: Connection, received: tuple[object, ...] | None) -> bool:
+    query = "SELECT coalesce(pg_last_wal_replay_lsn() >= %s::pg_lsn, true)"
+    return connection.execute(query, [received[0] if received else None]).fetchone() == (True,)
+
+
 def wait_for_stream(endpoint: Endpoint, access: Access, timeout_s: float = 60.0) -> None:
     """Wait until a server's walreceiver streams; at once where there should be none. Reads only.
 
@@ -101,6 +126,9 @@ def wait_for_stream(endpoint: Endpoint, access: Access, timeout_s: float = 60.0)
     deadline = time.monotonic() + timeout_s
     try:
         with connected(endpoint, access) as connection:
+            if connection.execute(MAY_READ).fetchone() != (True,):
+                what = f"role {access.role} lacks pg_read_all_stats"
+                raise VerificationFailed(f"standby {endpoint}", what, "grant it, and run again")
             while (receiver := _receiver(connection)).is_due and not receiver.name:
                 if time.monotonic() > deadline:
                     raise _does_not_stream(endpoint, access, timeout_s)

@@ -33,7 +33,7 @@ _STANDBYS = f"""
     WHERE replication.state <> 'backup'
     ORDER BY replication.application_name, replication.client_addr, pid
 """  # noqa: S608 - both halves stand here
-_MAY_READ = "SELECT pg_has_role('pg_read_all_stats', 'USAGE')"
+MAY_READ = "SELECT pg_has_role('pg_read_all_stats', 'USAGE')"
 
 
 class ReceiverName(NamedTuple):
@@ -129,7 +129,7 @@ def standbys(upstream: Endpoint, access: Access) -> tuple[Standby, ...] | Unread
     """Who streams from a server: the primary, or a standby that others cascade from."""
     try:
         with connected(upstream, access) as connection:
-            if connection.execute(_MAY_READ).fetchone() != (True,):
+            if connection.execute(MAY_READ).fetchone() != (True,):
                 return Unreadable(str(upstream), f"role {access.role} lacks pg_read_all_stats")
             return _standbys(connection)
     except psycopg.Error as error:

@@ -13,6 +13,7 @@ from tasks.fleet.connection import Unreadable
 from tasks.playbooks.module_utils import rechain_log
 
 _PLAYBOOK = "log.yml"
+_LEAST_S, _A_HOST_S = 180.0, 5.0  # a gigabyte takes a host half a minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,8 @@ def _ask(root: Path, environment: str, asked: Mapping[str, list[dict[str, Any]]]
         else:
             told[host] = [{"path": one["path"], "reason": f"the host {why_not(event)}"} for one in asked[host]]
 
-    silent = ask_hosts(root, environment, _PLAYBOOK, {"rechain_logs": asked}, on_event=hear)
+    limit_s = max(_LEAST_S, _A_HOST_S * len(asked))
+    silent = ask_hosts(root, environment, _PLAYBOOK, {"rechain_logs": asked}, on_event=hear, timeout_s=limit_s)
     return {
         host: told.get(host) or [{"path": one["path"], "reason": f"its host can't be asked: {silent}"} for one in logs]
         for host, logs in asked.items()

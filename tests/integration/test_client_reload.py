@@ -134,6 +134,21 @@ def test_the_first_files_of_a_client_stay(host: Site) -> None:
     assert only(host).outcome is Outcome.UNCHANGED
 
 
+def test_first_files_stay_where_another_reader_fails(host: Site) -> None:
+    """The server of the same directory goes back to what it had; the new client keeps what it never had."""
+    server = host.hosts[HOST]
+    names = {"cert": "app.crt", "key": "app.key", "ca": "servers.crt"}
+    server["rechain_clients"] = [
+        {"name": CLIENT, "cert_dir": str(host.pki), "owner": host.account.name, **names, "reload": "true"}
+    ]
+    server["rechain_services"][0]["reload"] = "exit 4"  # type: ignore[index]
+    host.deploy(host.new)
+    assert only(host, HOST).outcome is Outcome.FAILED
+    own = dict(zip(names.values(), host.new.client_texts.values(), strict=True))
+    assert {name: (host.pki / name).read_text("ascii") for name in own} == own
+    assert (host.pki / "server.crt").read_text("ascii") == host.old.server.chain_pem
+
+
 def test_a_run_that_died_in_a_client_s_command_goes_back_to_what_was_before(host: Site) -> None:
     """What it had noted is enough for the next one."""
     says(host, "kill -9 $PPID")

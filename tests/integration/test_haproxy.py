@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -114,6 +116,43 @@ def test_a_pair_that_it_can_not_read_is_undone(haproxy: Program, way: str) -> No
     haproxy.take_by(reload(haproxy, way))
     assert only(haproxy).outcome is Outcome.INSTALLED
     assert haproxy.fingerprint() == new.server.value.fingerprint
+
+
+def test_a_worker_that_never_came_is_noticed(haproxy: Program) -> None:
+    """SIGUSR2 succeeds on a broken configuration, and the old worker's leaf is the wanted one; the CA names are not."""
+    old, new = haproxy.made.old, haproxy.made.new
+    configuration = haproxy.run / "haproxy.cfg"
+    good = configuration.read_text()
+    haproxy.take_by(reload(haproxy, "signal"))
+    configuration.write_text(f"{good}    nonsense\n")
+    haproxy.made.deploy(old, overlap(old, new))
+    assert "after the reload it does not name the CAs of the new bundle" in only(haproxy).message
+    assert haproxy.found() == haproxy.texts(old)
+    configuration.write_text(good)
+    assert only(haproxy).outcome is Outcome.INSTALLED
+    assert haproxy.accepts(new, old)
+
+
+def test_its_script_reloads_where_revocation_lists_are_read(haproxy: Program) -> None:
+    """A new list changes neither pair nor bundle, and the revoked client must be refused all the same."""
+    authority, client = haproxy.made.old.authority, haproxy.made.old
+    lists = [
+        authority.empty_crl(authority.root, (-2, 5)) + authority.crl(authority.clients, revoked, (-2, 5))
+        for revoked in ((), (client.client,))
+    ]
+    haproxy.made.put(haproxy.pki, {"clients.crl": lists[0]})
+    configuration = haproxy.run / "haproxy.cfg"
+    with_lists = f"verify required crl-file {haproxy.pki}/clients.crl"
+    configuration.write_text(configuration.read_text().replace("verify required", with_lists))
+    haproxy.take_by(reload(haproxy, "socket"))
+    haproxy.made.hosts[PLACE]["rechain_services"][0]["crl"] = "clients.crl"  # type: ignore[index]
+    haproxy.made.deploy(client, {**client.certs, "crl": {"client": lists[0]}})
+    os.kill(haproxy.pid, signal.SIGUSR2)
+    assert soon(lambda: haproxy.accepts(client, client))
+    only(haproxy)
+    haproxy.made.deploy(client, {**client.certs, "crl": {"client": lists[1]}})
+    assert only(haproxy).outcome is Outcome.INSTALLED
+    assert soon(lambda: not haproxy.accepts(client, client))
 
 
 def test_files_that_were_copied_by_hand_are_taken(haproxy: Program) -> None:

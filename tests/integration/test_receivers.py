@@ -12,7 +12,7 @@ from rechain.errors import VerificationFailed
 from rechain.fleet import Endpoint
 from rechain.login import ClientFiles
 from tasks.fleet.connection import Access
-from tasks.fleet.receiver import Stream, streams, wait_for_stream
+from tasks.fleet.receiver import Stream, has_replayed, streams, wait_for_stream
 from tasks.fleet.replication import ReconnectFailed
 from tests.standbys import configure, point, wait_until_streaming
 
@@ -94,6 +94,24 @@ def test_a_standby_that_should_stream_and_does_not_is_told(new_lab: Callable[...
     point(standby, port=1)
     with pytest.raises(VerificationFailed, match="Connection refused"):
         wait_for_stream(Endpoint("db2.demo", "db2.demo", standby.server.address, 1), _access(lab), timeout_s=2)
+
+
+def test_a_standby_that_replays_late_is_known(new_lab: Callable[..., Lab]) -> None:
+    """It streams, and would stay away for as long as it holds back, if its walreceiver ended now."""
+    lab = new_lab()
+    standby = lab.standbys[0]
+    assert has_replayed(standby.endpoint, _access(lab))
+    with standby.server.connect() as session:
+        session.execute("SELECT pg_wal_replay_pause()")
+    with lab.primary.server.connect() as session:
+        session.execute("CREATE TABLE written_meanwhile ()")
+    _until(lambda: not has_replayed(standby.endpoint, _access(lab), timeout_s=1))
+    wait_for_stream(standby.endpoint, _access(lab), timeout_s=0)
+    with standby.server.connect() as session:
+        session.execute("SELECT pg_wal_replay_resume()")
+    assert has_replayed(standby.endpoint, _access(lab))
+    with pytest.raises(VerificationFailed, match="lacks pg_read_all_stats"):
+        wait_for_stream(standby.endpoint, _access(lab, "avchecker"), timeout_s=0)
 
 
 def _until(condition: Callable[[], bool], limit_s: float = 30) -> None:

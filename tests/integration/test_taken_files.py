@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from rechain.fleet import ServiceKind
 from tasks.fleet.rollout import HostResult, Outcome, command_line
 from tests.by_hand import by_hand
 from tests.plugins.programs import PLACE, overlap, running
-from tests.plugins.site import CLIENT, CLIENT_FILES, ENVIRONMENT, Site, site
+from tests.plugins.site import CLIENT, CLIENT_FILES, ENVIRONMENT, HOST, Site, site
 
 APP = "app1"
 
@@ -147,14 +148,101 @@ def test_a_pgbouncer_that_is_down_holds_nobody_up(host: Site) -> None:
     assert only(host, PLACE).outcome is Outcome.UNCHANGED
 
 
+def neighbour(host: Site, directory: Path, reload: str) -> dict[str, str]:
+    """A client with its old files in a directory of others, as an entry of the inventory."""
+    names = {"cert": "app.crt", "key": "app.key", "ca": "servers.crt"}
+    host.put(directory, dict(zip(names.values(), host.old.client_texts.values(), strict=True)))
+    return {"name": CLIENT, "cert_dir": str(directory), "owner": host.account.name, **names, "reload": reload}
+
+
+def test_a_restore_that_was_not_read_is_not_proven(host: Site, tmp_path: Path) -> None:
+    """PgBouncer took a narrow bundle, its neighbour did not, and PgBouncer's second reload fails: the next run reloads.
+
+    Its leaf was the same all the time, so it says nothing.
+    """
+    count, is_broken, narrow = tmp_path / "count", tmp_path / "broken", tmp_path / "narrow"
+    narrow.write_text(host.new.authority.client_bundle)
+    with running(host, ServiceKind.PGBOUNCER) as pgbouncer:
+        fails = f"test -e {is_broken} && test $(wc -l < {count}) -gt 1 && exit 9"
+        client = neighbour(host, pgbouncer.pki, f"! cmp -s {narrow} {pgbouncer.pki}/root.crt")
+        pgbouncer.take_by(f"echo >> {count}; {fails}; kill -HUP {pgbouncer.pid}", rechain_clients=[client])
+        wide = overlap(host.old, host.new)
+        host.deploy(host.old, wide)
+        only(host, PLACE)
+        count.unlink()
+        is_broken.touch()
+        host.deploy(host.old, {**wide, "client": {**wide["client"], "chain": narrow.read_text()}})
+        assert "the previous files are back, but pgbouncer" in only(host, PLACE).message
+        assert not pgbouncer.accepts(host.old, host.old)
+        is_broken.unlink()
+        host.deploy(host.old, wide)
+        assert only(host, PLACE).outcome is Outcome.INSTALLED
+        assert pgbouncer.accepts(host.old, host.old)
+        assert only(host, PLACE).outcome is Outcome.UNCHANGED
+
+
+def test_a_service_that_was_silent_for_a_moment_has_taken_nothing(host: Site) -> None:
+    """Overloaded while its neighbour was reloaded: nothing is noted of it, so the next run tells it."""
+    with running(host, ServiceKind.PGBOUNCER) as pgbouncer:
+        client = neighbour(host, pgbouncer.pki, "true")
+        pgbouncer.take_by(f"kill -HUP {pgbouncer.pid}", rechain_clients=[client])
+        wide = overlap(host.old, host.new)
+        host.put(pgbouncer.pki, {"root.crt": wide["client"]["chain"]})
+        host.deploy(host.old, wide)
+        os.kill(pgbouncer.pid, signal.SIGSTOP)
+        try:
+            only(host, PLACE)
+        finally:
+            os.kill(pgbouncer.pid, signal.SIGCONT)
+        assert only(host, PLACE).outcome is Outcome.INSTALLED
+        assert pgbouncer.accepts(host.new, host.old)
+
+
+def test_a_list_that_was_copied_to_postgresql_by_hand_is_read(host: Site) -> None:
+    """It tells its bundle, and never its revocation lists."""
+    authority, gone = host.old.authority, (host.old.client,)
+    first = authority.empty_crl(authority.root, (-2, 1)) + authority.empty_crl(authority.clients, (-2, 1))
+    second = authority.empty_crl(authority.root, (-1, 2)) + authority.crl(authority.clients, gone, (-1, 2))
+    host.hosts[HOST]["rechain_services"][0]["crl"] = "clients.crl"  # type: ignore[index]
+    host.deploy(host.old, {**host.old.certs, "crl": {"client": first}})
+    assert [only(host, HOST).outcome, only(host, HOST).outcome] == [Outcome.INSTALLED, Outcome.UNCHANGED]
+    host.put(host.pki, {"clients.crl": second})
+    host.deploy(host.old, {**host.old.certs, "crl": {"client": second}})
+    assert [only(host, HOST).outcome, only(host, HOST).outcome] == [Outcome.INSTALLED, Outcome.UNCHANGED]
+
+
+def test_nothing_is_taken_away_when_the_version_before_is_gone(host: Site) -> None:
+    """Somebody cleaned up after a run that died: there is nothing to go back to, and what lies there stays."""
+    host.deploy(host.new)
+    only(host, HOST)
+    name = hashlib.sha256(str(host.pki).encode()).hexdigest()[:16]
+    marker = host.state_directory(HOST) / f"pending-{name}.json"
+    marker.write_text(json.dumps({"directory": str(host.pki), "previous": "77"}))
+    host.hosts[HOST]["rechain_services"][0]["reload"] = "exit 3"  # type: ignore[index]
+    assert "no previous ones are known" in only(host, HOST).message
+    assert {name: (host.pki / name).read_text() for name in host.new.server_texts} == host.new.server_texts
+    assert marker.exists()
+
+
+def test_etcd_is_not_restarted_because_a_new_client_fails(host: Site) -> None:
+    """However often that is tried: etcd has its files, and they are proven."""
+    with running(host, ServiceKind.ETCD) as etcd:
+        count = host.home / "hosts" / PLACE / "restarts"
+        client = neighbour(host, etcd.pki, "exit 5")
+        for name in ("app.crt", "app.key", "servers.crt"):
+            (etcd.pki / name).unlink()
+        etcd.take_by(f"echo >> {count}", rechain_clients=[client])
+        host.deploy(host.old)
+        assert "its files stay, as none were here before" in only(host, PLACE).message
+        assert "no previous ones are known" in only(host, PLACE).message
+        assert not count.exists()
+
+
 def test_etcd_is_not_restarted_because_a_neighbour_must_read(host: Site) -> None:
     """In one directory: the client is reloaded, and etcd, which tells its bundle, stays up."""
     with running(host, ServiceKind.ETCD) as etcd:
-        names = {"cert": "app.crt", "key": "app.key", "ca": "servers.crt"}
-        host.put(etcd.pki, dict(zip(names.values(), host.old.client_texts.values(), strict=True)))
         count = host.home / "hosts" / PLACE / "reloads"
-        client = {"name": CLIENT, "cert_dir": str(etcd.pki), "owner": host.account.name, **names}
-        etcd.take_by("exit 7", rechain_clients=[{**client, "reload": f"echo >> {count}"}])
+        etcd.take_by("exit 7", rechain_clients=[neighbour(host, etcd.pki, f"echo >> {count}")])
         host.deploy(host.old)
         assert [only(host, PLACE).outcome, only(host, PLACE).outcome] == [Outcome.INSTALLED, Outcome.UNCHANGED]
         assert len(count.read_text().splitlines()) == 1

@@ -5,6 +5,8 @@ Runs on the hosts: standard library of Python 3.8.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,8 +89,12 @@ class Installation:
     def _is_taken(self) -> bool:
         """Whether those who can't tell what they have read were seen to take these files; one that is down will."""
         taken = self._state.taken(self._set.path).items()
-        silent = [reader for reader, endpoint in self._set.services if not self._served_before[str(endpoint)]]
+        silent = self._silent()
         return all(one in silent or taken_by([one], self._set.files).items() <= taken for one in self._set.readers)
+
+    def _silent(self) -> list[Reader]:
+        """Its services that did not answer, and so were told nothing."""
+        return [reader for reader, endpoint in self._set.services if not self._served_before[str(endpoint)]]
 
     def stage(self) -> None:
         """Write the set beside the one in use and let OpenSSL judge it. Raises Refused."""
@@ -117,10 +123,8 @@ class Installation:
 
     def _to_start(self) -> list[tuple[Reader, Endpoint]]:
         """Its services that do not answer, where they are to be started."""
-        silent = [
-            (reader, endpoint) for reader, endpoint in self._set.services if not self._served_before[str(endpoint)]
-        ]
-        return silent if self._start else []
+        silent = self._silent()
+        return [one for one in self._set.services if one[0] in silent] if self._start else []
 
     def _running(self) -> list[tuple[Reader, Endpoint]]:
         """Its services; not those of a fresh host, which take the files when they start."""
@@ -130,15 +134,17 @@ class Installation:
         """Its readers without an endpoint that had files before: all there is to see is how their command ends."""
         return [one for one in self._set.readers if one.endpoint is None and one.files["cert"] in self._before]
 
-    def _reload_newcomers(self) -> None:
+    def _newcomers(self) -> list[Reader]:
         """Those that had none: what they read first may be what they need to run at all, so it stays."""
-        known = self._commanded()
-        for reader in self._set.readers:
-            if reader.endpoint is None and reader not in known:
-                try:
-                    run_reload(reader, self._limits.reload_s)
-                except Unproven as error:
-                    raise Unproven(f"{error}; its files stay, as none were here before") from None
+        return [one for one in self._set.readers if one.endpoint is None and one.files["cert"] not in self._before]
+
+    def _reload_newcomers(self) -> None:
+        for reader in self._newcomers():
+            try:
+                run_reload(reader, self._limits.reload_s)
+            except Unproven as error:
+                raise Unproven(f"{error}; its files stay, as none were here before") from None
+            self._state.end(self._set.path, taken_by([reader], self._set.files))
 
     def discard(self) -> None:
         """Remove what was staged and never used."""
@@ -158,7 +164,8 @@ class Installation:
         try:
             for reader, endpoint in self._running():
                 is_new = has_new_bundle[reader.label]
-                reload_and_prove(reader, endpoint, self._set.files, self._limits, has_new_bundle=is_new)
+                before = self._before.get(reader.files["ca"])
+                reload_and_prove(reader, endpoint, self._set.files, self._limits, before, has_new_bundle=is_new)
             for reader, endpoint in self._to_start():
                 start_and_prove(reader, endpoint, self._set.files, self._limits)
             for reader in self._commanded():
@@ -166,8 +173,10 @@ class Installation:
             self._require_intact()
         except Unproven as error:
             raise Unproven(f"{error}; {self._restore(previous)}") from None
+        silent = [] if self._start else self._silent()
+        left_out = [*silent, *self._newcomers()]
+        self._finish(previous, taken_by([one for one in self._set.readers if one not in left_out], self._set.files))
         self._reload_newcomers()
-        self._finish(previous, self._set.files)
 
     def _has_new_bundle(self, reader: Reader) -> bool:
         """Not certainly the one it read last: a run that was killed may have switched and not reloaded."""
@@ -208,10 +217,12 @@ class Installation:
         """The files are here, but not proven: the version before them, when a run that died noted one."""
         pending = self._state.pending(self._set.path)
         previous = pending.get("previous") if pending else None
-        if previous:
-            with self._rights():
-                self._before = self._directory.read_version(str(previous))
-        return str(previous) if previous else None
+        with self._rights():
+            known = self._directory.read_version(str(previous)) if previous else {}
+        if not known:  # somebody may have cleaned up there; then there is nothing to go back to
+            return None
+        self._before = known
+        return str(previous)
 
     def _require_intact(self) -> None:
         """Something other than this module may have changed the files since the switch: a restart would find it."""
@@ -230,21 +241,24 @@ class Installation:
         ]
         doubts += [reload_again(reader, self._limits) for reader in self._commanded()]
         self._put_back(restored)  # a reload command that breaks files has done so again
+        self.changed = [path for path in self.changed if Path(path).name not in self._before and self._before]
         if any(doubts):
             return f"the previous files are back, but {', '.join(filter(None, doubts))}"
-        self._finish(restored, self._before)
-        self.changed = []
+        known = [one for one in self._set.readers if one not in (*self._silent(), *self._newcomers())]
+        self._finish(restored, taken_by(known, self._before))
         return "the previous files are back and in use"
 
     def _put_back(self, previous: str | None) -> str | None:
+        """The files that were here, and the first ones of those that had none, where others had some."""
+        first = {name: self._set.files[name] for one in self._set.readers for name in one.files.values()}
         with self._rights():
-            return self._directory.put_back(self._before, previous)
+            return self._directory.put_back({**first, **self._before} if self._before else {}, previous)
 
     def _acceptable(self, cert: str, endpoint: str) -> frozenset[str | None]:
         return frozenset({leaf_fingerprint(self._before.get(cert)), self._served_before[endpoint]})
 
-    def _finish(self, previous: str | None, files: Mapping[str, bytes]) -> None:
+    def _finish(self, previous: str | None, taken: Mapping[str, str]) -> None:
         """All is proven: keep the version in use and the one before it, and note who has taken which files."""
         with self._rights():
             self._directory.prune(self._directory.version(), previous)
-        self._state.end(self._set.path, taken_by(self._set.readers, files))
+        self._state.end(self._set.path, taken)

@@ -40,7 +40,8 @@ _TELLING = (
     b"certificate",
     b"connection received",
     b"private key",
-    b"ssl",
+    b"ssl configuration",
+    b"could not",
     b"unknown ca",
     b"key values",
     b"decrypt",
@@ -93,7 +94,7 @@ def alerts_since(position: Mapping[str, Any]) -> dict[str, Any]:
     try:
         lines = (line for piece in _pieces(position, lost) for line in piece)
         revoked = {str(serial) for serial in position.get("revoked") or ()}
-        told = (alert[:_LONGEST_ALERT] for alert in _alerts(lines) if not _is_wanted(alert, revoked))
+        told = (alert[: 2 * _LONGEST_ALERT] for alert in _alerts(lines) if not _is_wanted(alert, revoked))
         alerts = list(deque(told, _MOST_ALERTS))
     except OSError as error:
         return {"path": path, "reason": error.strerror or str(error)}
@@ -201,7 +202,7 @@ def _alerts(lines: Iterable[str]) -> Iterator[str]:
         elif _ALERT.search(line):
             if pending:
                 yield pending
-            address = addresses.get(process[1]) if process else None
-            pending = f"{line.strip()} (from {address})" if address else line.strip()
+            address, said = addresses.get(process[1]) if process else None, line.strip()[:_LONGEST_ALERT]
+            pending = f"{said} (from {address})" if address else said
     if pending:
         yield pending

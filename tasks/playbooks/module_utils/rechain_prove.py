@@ -61,17 +61,24 @@ def taken_by(readers: Sequence[Reader], files: Mapping[str, bytes]) -> dict[str,
     """What to remember of those who can't tell which files they have read: reader to a digest of the contents.
 
     No digest of a private key is kept anywhere: its certificate stands for it. Who reads its files at every connect,
-    and who tells its bundle on the wire, need not be remembered.
+    and who tells its bundle on the wire, need not be remembered; no service tells its revocation lists.
     """
     return {
-        f"{one.label}: {', '.join(one.files.values())}": _digest(one.files, files)
+        _name(one): _digest(one.files, files)
         for one in readers
-        if one.reload and not _tells_its_bundle(one) and all(name in files for name in one.files.values())
+        if one.reload and not _tells_all(one) and all(name in files for name in one.files.values())
     }
 
 
-def _tells_its_bundle(reader: Reader) -> bool:
-    return reader.endpoint is not None and KINDS[reader.endpoint.kind].tells_bundle
+def _name(reader: Reader) -> str:
+    """Two may be of one kind in one directory, and differ in whom they reload."""
+    command = hashlib.sha256(str(reader.reload).encode("utf-8")).hexdigest()[:16]
+    return f"{reader.label}: {', '.join(reader.files.values())}: {command}"
+
+
+def _tells_all(reader: Reader) -> bool:
+    kind = KINDS[reader.endpoint.kind] if reader.endpoint else None
+    return kind is not None and kind.tells_bundle and ("crl" not in reader.files or kind.reads_pairs_alone)
 
 
 def _digest(names: Mapping[str, str], files: Mapping[str, bytes]) -> str:
@@ -84,11 +91,17 @@ def is_in_use(reader: Reader, endpoint: Endpoint, files: Mapping[str, bytes]) ->
     served = endpoint.served()
     if served is None:
         return True
-    return served == leaf_fingerprint(files[reader.files["cert"]]) and not _missing_names(reader, endpoint, files)
+    return served == leaf_fingerprint(files[reader.files["cert"]]) and not _missing_names(reader, endpoint, files, None)
 
 
 def reload_and_prove(
-    reader: Reader, endpoint: Endpoint, files: Mapping[str, bytes], limits: Limits, *, has_new_bundle: bool
+    reader: Reader,
+    endpoint: Endpoint,
+    files: Mapping[str, bytes],
+    limits: Limits,
+    bundle_before: bytes | None,
+    *,
+    has_new_bundle: bool,
 ) -> None:
     """Have a running service read its files, and wait until it is seen to use them.
 
@@ -97,6 +110,7 @@ def reload_and_prove(
         endpoint: Where it answers.
         files: File name to content.
         limits: Time limits.
+        bundle_before: The bundle that was there before; None when there was none.
         has_new_bundle: Whether its bundle may differ from the one that it read last.
 
     Raises:
@@ -104,7 +118,7 @@ def reload_and_prove(
     """
     was_served = endpoint.served()
     wanted = leaf_fingerprint(files[reader.files["cert"]])
-    names = _missing_names(reader, endpoint, files)
+    names = _missing_names(reader, endpoint, files, bundle_before)
     log = LogWatch(reader.log)
     if has_new_bundle or names or not KINDS[endpoint.kind].reads_pairs_alone:
         run_reload(reader, limits.reload_s)
@@ -129,19 +143,21 @@ def start_and_prove(reader: Reader, endpoint: Endpoint, files: Mapping[str, byte
 def reload_and_confirm(
     reader: Reader, endpoint: Endpoint, expected: frozenset[str | None], limits: Limits
 ) -> str | None:
-    """Have a service read the files that were put back. Says what is wrong then, None when all is as before."""
-    with suppress(Unproven):  # what counts is what it serves
-        run_reload(reader, limits.reload_s)
+    """Have a service read the files that were put back. Says what is wrong then, None when all is as before.
+
+    A command that fails is wrong, whatever leaf is served: where bundles alone differ, the leaf proves nothing.
+    """
+    failed = reload_again(reader, limits)
     deadline = time.monotonic() + limits.proof_s
     while (served := endpoint.served()) not in expected:
         if time.monotonic() > deadline:
             return f"{reader.label} serves {_short(served)}"
         time.sleep(_POLL_S)
-    return None
+    return failed
 
 
 def reload_again(reader: Reader, limits: Limits) -> str | None:
-    """Have a reader without an endpoint read the files that were put back. Says what is wrong, None when nothing is."""
+    """Have a reader read the files that were put back. Says what is wrong, None when nothing is."""
     try:
         run_reload(reader, limits.reload_s)
     except Unproven as error:
@@ -181,11 +197,20 @@ def _run_command(label: str, what: str, command: str | None, timeout_s: float) -
             raise Unproven(f"{label}: its {what} command ended with status {status}: {said or 'no output'}")
 
 
-def _missing_names(reader: Reader, endpoint: Endpoint, files: Mapping[str, bytes]) -> frozenset[str]:
-    """The bundle's CA names, when the service advertises others; empty when it has them, or tells none."""
-    if not KINDS[endpoint.kind].tells_bundle:
+def _missing_names(
+    reader: Reader, endpoint: Endpoint, files: Mapping[str, bytes], bundle_before: bytes | None
+) -> frozenset[str]:
+    """The bundle's CA names, when the service advertises others; empty when it has them, or tells none.
+
+    HAProxy can be set to name others than it accepts: it must name the new ones only if it names those of before.
+    """
+    is_certain = KINDS[endpoint.kind].tells_bundle
+    if not is_certain and bundle_before is None:
         return frozenset()
-    wanted, advertised = subjects(files[reader.files["ca"]]), endpoint.ca_names()
+    advertised = endpoint.ca_names()
+    if not is_certain and advertised != subjects(bundle_before or b""):
+        return frozenset()
+    wanted = subjects(files[reader.files["ca"]])
     return wanted if advertised and wanted and advertised != wanted else frozenset()
 
 

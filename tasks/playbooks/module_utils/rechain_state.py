@@ -88,7 +88,7 @@ class HostState:
 
     def taken(self, directory: Path) -> Mapping[str, str]:
         """What readers of a directory were last seen to take: label to digest."""
-        return dict(_read(self._marker("taken", directory)).get("readers", {}))
+        return dict(_read(self._marker("taken", directory)).get("readers") or {})
 
     def record(self, entry: Mapping[str, object]) -> None:
         """Add a line to the ledger."""
