@@ -14,6 +14,8 @@ from tasks.repository.owner import person
 from tasks.repository.rotation_yaml import update_rotation
 from tasks.state import EnvironmentRef, now, observe
 
+_ABOUT_CLIENTS = (Gate.EXTERNAL_TRUST, Gate.CLIENTS)
+
 
 def record_approval(
     ref: EnvironmentRef, gate: Gate, client: str | None, reason: str, who: str | None = None
@@ -45,6 +47,7 @@ def record_approval(
                 "see what waits with `rechain status`",
             )
         if client is not None:
+            _refuse_pointless(gate)
             _refuse_unknown(ref, client)
         approval = Approval(gate, client, rotation.next, reason.strip(), who or person(), now())
         return replace(rotation, approvals=(*rotation.approvals, approval))
@@ -61,6 +64,12 @@ def _waits(gate: Gate, rotation: Rotation) -> bool:
     if rotation.target is not None:
         return gate is Gate.SERVER_LOG and rotation.target is Phase.RETIRED
     return gate in gates_out_of(rotation.phase)
+
+
+def _refuse_pointless(gate: Gate) -> None:
+    """What waits there is about the fleet, so an approval for one client would open nothing."""
+    if gate not in _ABOUT_CLIENTS:
+        raise InputError(f"gate {gate}", "is not about single clients", "leave --client out")
 
 
 def _refuse_unknown(ref: EnvironmentRef, client: str) -> None:

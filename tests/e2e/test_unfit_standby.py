@@ -12,7 +12,7 @@ from lab.postgresql import SUPERUSER
 from lab.watch import summarise
 from tests.inventories import set_command
 from tests.plugins.desk import Desk
-from tests.standbys import is_streaming, read_a_copy
+from tests.standbys import is_streaming, read_a_copy, wait_until_streaming
 
 
 @pytest.mark.long
@@ -48,10 +48,15 @@ def test_each_standby_is_seen_to_stream_before_the_next_host_is_touched(new_desk
     assert said.startswith(f"standby {unfit.endpoint}: it has not streamed from any server for 60 s")
     _has_its_own_alone(held, unfit)
 
+    desk.run("rollback", ENVIRONMENT, "--yes", expect=4)  # its log says all the time that it can't use its key
+    assert (desk.status()["phase"], desk.status()["target"]) == ("servers", None)
+    assert {host: _certificate(host) for host in lab.hosts} == held
+    desk.run("approve", ENVIRONMENT, "server-log", "--reason", "it is that standby")
     desk.run("rollback", ENVIRONMENT, "--yes", expect=4)
     assert desk.status()["phase"] == "overlap"
-    assert {host: _certificate(host) for host in lab.hosts} == held
 
+    (copy / "postgresql.key").chmod(0o600)
+    wait_until_streaming(unfit)
     set_command(lab, (unfit.name, "rechain_clients"), f"cp -pL {unfit.client_directory(SUPERUSER)}/* {copy}/")
     desk.trust()
     with other.server.connect() as session:

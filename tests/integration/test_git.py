@@ -122,6 +122,8 @@ def test_an_approval_reaches_every_clone_and_only_for_a_gate_that_can_wait(share
     commit_phase(shared.ours, "acc", "clients is deployed")
     with pytest.raises(InputError, match="external-trust does not wait at phase clients"):
         record_approval(ref, Gate.EXTERNAL_TRUST, None, "too late")
+    with pytest.raises(InputError, match="not about single clients"):
+        record_approval(ref, Gate.SERVER_LOG, "applicatie", "would open nothing")
     record_approval(ref, Gate.CLIENTS, "applicatie", "its owner says so", "dba")
     pushed = parse_rotation(git(shared.remote, "show", f"{BRANCH}:rechain/acc/rotation.yml"), "pushed")
     assert [(one.gate, one.client, one.who) for one in pushed.approvals] == [(Gate.CLIENTS, "applicatie", "dba")]
