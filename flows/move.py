@@ -11,7 +11,6 @@ from rechain.rotation import Claim, Gate
 from tasks.claim import publish
 from tasks.deploy import record_phase, write_phase
 from tasks.distribute import distribute
-from tasks.fleet.replication import ReceiverName
 from tasks.fleet.server_log import Marks
 from tasks.logs import certificate_alerts, mark_logs, refuses_server, save_marks
 from tasks.order import HostOrder, hosts_in_order
@@ -80,17 +79,16 @@ def _distribute(moving: _Moving, start: Phase | None, phase: Phase) -> None:
     On the way back nothing waits for a standby on the way: what refuses it may be what the next host is about to mend.
     """
     ref, order, claim = moving.ref, moving.order, moving.claim.number
-    late = frozenset[ReceiverName]()
     if phase in _SHRINKING:
         _shrink(moving, phase)
     elif (start, phase) == (Phase.OVERLAP, Phase.SERVERS):
         _switch_servers(moving)
     elif (start, phase) == (Phase.SERVERS, Phase.CLIENTS):
-        late = renew_clients(ref, phase, order, claim)
+        renew_clients(ref, phase, order, claim)
     else:
         distribute(ref, phase, order.hosts, claim, alone=order.primaries)
     if phase in _CLIENTS_CHANGE and start is not Phase.RETIRED:  # from there no leaf changes
-        reconnect_standbys(ref, phase, late)
+        reconnect_standbys(ref, phase)
 
 
 def _first_to_switch(state: FleetState, hosts: tuple[str, ...]) -> str:

@@ -18,6 +18,7 @@ from tasks.notify_hooks import on_crashed, on_failure
 from tasks.plan import plan_rotation
 from tasks.plan_artifacts import publish_proven
 from tasks.prove import prove_steps
+from tasks.reconnect import reconnect_standbys
 from tasks.record import mark_issued, run_directory
 from tasks.reporting import report
 from tasks.repository.location import repository_root
@@ -78,6 +79,8 @@ def refresh_with_minimal_impact(  # noqa: PLR0917  # the fields of the run form
         show_progress(ref)
         publish_proven(ref, rotation.phase, until, prove_steps(ref, rotation.phase, until))
         settle_fleet(ref, claim.number)
+        if rotation.phase is Phase.CLIENTS and rotation.target is None:
+            reconnect_standbys(ref, Phase.CLIENTS)  # one that replayed late may have caught up since
         canary.watch_on()  # what logins are like before anything moves
         for phase in phases:
             passage = pass_gate(ref, phase, canary)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from rechain.certs import compose
@@ -11,8 +11,8 @@ from rechain.fleet import Endpoint, ServiceKind
 from rechain.phase import Phase
 from tasks.access import reading_access
 from tasks.fleet.connection import Access, Unreadable
-from tasks.fleet.receiver import Stream, has_replayed, streams, wait_for_stream
-from tasks.fleet.replication import ReceiverName, Standby, find_primaries, reconnect, standbys
+from tasks.fleet.receiver import Stream, streams, wait_for_stream
+from tasks.fleet.replication import Standby, find_primaries, reconnect, replays, standbys
 from tasks.state import EnvironmentRef, FleetState, observe
 from tasks.step import progress, step
 
@@ -31,21 +31,17 @@ def find_streams(ref: EnvironmentRef) -> tuple[Stream, ...]:
 
 
 @step("reconnect-standby", run_name="{ref.environment}: reconnect {host} at {phase}")
-def reconnect_standby(ref: EnvironmentRef, phase: Phase, host: str, known: Sequence[Stream]) -> frozenset[ReceiverName]:
+def reconnect_standby(ref: EnvironmentRef, phase: Phase, host: str, known: Sequence[Stream]) -> None:
     """Make the standby of a host present the client certificate that it has got, and wait until it has all WAL.
 
     Side effect: its replication pauses briefly. Idempotent: a standby that presents the wanted certificate is left
-    alone. So is one that replays late (a delay, a pause, a long query): its startup process asks for a new walreceiver
-    only when it has replayed all that it has, and until then commits that wait for it would hang. Safe to retry.
+    alone, and so is one that replays late. Safe to retry.
 
     Args:
         ref: Which environment.
         phase: What the host holds now.
         host: Its inventory name.
         known: Who streams from whom; a standby that is not told apart there only has to stream.
-
-    Returns:
-        The standby, if it was left alone because it replays late.
 
     Raises:
         VerificationFailed: Replication can't be read, or the standby did not come back with that certificate.
@@ -55,29 +51,19 @@ def reconnect_standby(ref: EnvironmentRef, phase: Phase, host: str, known: Seque
         for endpoint in state.fleet.endpoints(ServiceKind.POSTGRESQL):
             if endpoint.host == host:
                 wait_for_stream(endpoint, access)
-        own = {stream.standby: stream for stream in known if stream.standby and stream.standby.host == host}
-        late = [endpoint for endpoint in own if not has_replayed(endpoint, access)]
-        for endpoint, stream in own.items():
-            if endpoint in late:
-                progress.warning("%s replays late, and keeps its certificate until it reconnects by itself", endpoint)
-            else:
-                seen = _readable(standbys(stream.upstream, access))
-                streaming = [standby for standby in seen if standby.name == stream.name]
-                _renew(stream.upstream, access, streaming, _wanted(state, phase))
-        return frozenset(own[endpoint].name for endpoint in late)
+        for stream in known:
+            if stream.standby and stream.standby.host == host:
+                found = [one for one in _readable(standbys(stream.upstream, access)) if one.name == stream.name]
+                if len(found) == 1:  # else another one has its name by now
+                    _renew(stream.upstream, access, found, _wanted(state, phase))
 
 
 @step("reconnect-standbys")
-def reconnect_standbys(ref: EnvironmentRef, phase: Phase, late: Collection[ReceiverName] = ()) -> tuple[str, ...]:
+def reconnect_standbys(ref: EnvironmentRef, phase: Phase) -> tuple[str, ...]:
     """End walsenders one at a time and wait until each standby is back with its new certificate, lag back to zero.
 
     Side effect: replication of one standby at a time pauses briefly. Idempotent: a standby that presents the wanted
-    certificate is left alone. Safe to retry.
-
-    Args:
-        ref: Which environment.
-        phase: What hosts hold now.
-        late: Those to leave as they are.
+    certificate is left alone, and so is one that replays late. Safe to retry.
 
     Returns:
         The standbys that were reconnected, by application_name.
@@ -95,8 +81,7 @@ def reconnect_standbys(ref: EnvironmentRef, phase: Phase, late: Collection[Recei
         primaries = _readable(find_primaries(endpoints, access))
         cascading = [endpoint for endpoint in endpoints if endpoint not in primaries]
         for upstream in (*primaries, *cascading):
-            found = [one for one in _readable(standbys(upstream, access)) if one.name not in late]
-            done += _renew(upstream, access, found, _wanted(state, phase))
+            done += _renew(upstream, access, _readable(standbys(upstream, access)), _wanted(state, phase))
     return tuple(done)
 
 
@@ -107,8 +92,15 @@ def _wanted(state: FleetState, phase: Phase) -> Mapping[str, int]:
 
 def _renew(upstream: Endpoint, access: Access, found: Sequence[Standby], wanted: Mapping[str, int]) -> list[str]:
     """Reconnect those that present another certificate than is wanted, and tell who that was."""
-    outdated = [one for one in found if one.serial is not None and one.serial != wanted.get(one.user, one.serial)]
-    return [reconnect(upstream, access, standby, renewed=True).application for standby in outdated]
+    done = []
+    for standby in found:
+        if standby.serial is None or standby.serial == wanted.get(standby.user, standby.serial):
+            continue
+        if replays(upstream, access, standby):
+            done.append(reconnect(upstream, access, standby, renewed=True).application)
+        else:
+            progress.warning("%s replays late, and keeps its certificate until it has reconnected", standby)
+    return done
 
 
 def _readable(seen: Seen | Unreadable) -> Seen:

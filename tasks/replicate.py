@@ -8,34 +8,29 @@ from contextlib import contextmanager
 from rechain.errors import RechainError
 from rechain.phase import Phase
 from tasks.distribute import distribute
-from tasks.fleet.replication import ReceiverName
 from tasks.order import HostOrder
 from tasks.reconnect import find_streams, reconnect_standby
 from tasks.state import EnvironmentRef
 from tasks.step import progress
 
 
-def renew_clients(ref: EnvironmentRef, phase: Phase, order: HostOrder, claim: int) -> frozenset[ReceiverName]:
+def renew_clients(ref: EnvironmentRef, phase: Phase, order: HostOrder, claim: int) -> None:
     """Distribute a phase that changes client certificates; each standby presents its own before the next host is taken.
 
     Side effect: files and reloads on hosts; replication of one standby at a time pauses briefly. Idempotent, safe to
     retry: a standby that presents the wanted certificate is left alone, one that does not stream is waited for.
     Where it can't be told whose walreceiver is whose, `reconnect_standbys` does the rest when all hosts are done.
 
-    Returns:
-        The standbys that were left as they are, because they replay late.
-
     Raises:
         RollOutFailed: A host did not take it.
         ReconnectFailed: A standby did not come back with its new certificate; no host after its own was touched.
     """
-    streams, late = find_streams(ref), set[ReceiverName]()
+    streams = find_streams(ref)
     for hosts in up_to_each(order.hosts, order.standbys):
         with _telling_who_follows(hosts[-1], order.hosts):
             distribute(ref, phase, hosts, claim, alone=order.primaries)
             if hosts[-1] in order.standbys:
-                late |= reconnect_standby(ref, phase, hosts[-1], streams)
-    return frozenset(late)
+                reconnect_standby(ref, phase, hosts[-1], streams)
 
 
 def up_to_each(hosts: Sequence[str], marked: Collection[str]) -> Iterator[tuple[str, ...]]:

@@ -17,7 +17,8 @@ from tasks.fleet.replication import MAY_READ, ReceiverName, ReconnectFailed, sta
 
 _POLL_S = 0.5
 _RECEIVER = """
-    SELECT pg_is_in_recovery(), (SELECT setting FROM pg_settings WHERE name = 'primary_conninfo'),
+    SELECT pg_is_in_recovery(), pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn(),
+           (SELECT setting FROM pg_settings WHERE name = 'primary_conninfo'),
            receiver.status, receiver.conninfo, coalesce(receiver.slot_name, ''), system_identifier
     FROM pg_control_system() LEFT JOIN pg_stat_wal_receiver AS receiver ON true
 """
@@ -28,7 +29,8 @@ class Receiver:
     """What a server tells of its walreceiver.
 
     Attributes:
-        is_due: Whether there should be one: it is a standby, and its primary_conninfo is not seen to be empty.
+        is_due: Whether there should be one: it is a standby that has replayed all it has, and its primary_conninfo is
+            not seen to be empty.
         name: What its walsender shows of it; None while it does not stream.
     """
 
@@ -91,33 +93,10 @@ def streams(endpoints: Iterable[Endpoint], access: Access) -> tuple[tuple[Stream
     return tuple(found_streams), tuple(unread)
 
 
-def has_replayed(endpoint: Endpoint, access: Access, timeout_s: float = 10.0) -> bool:
-    """Whether a standby replays, within a while, all WAL that it has now. Reads only.
-
-    Raises:
-        VerificationFailed: The server can't be asked.
-    """
-    deadline = time.monotonic() + timeout_s
-    try:
-        with connected(endpoint, access) as connection:
-            received = connection.execute("SELECT pg_last_wal_receive_lsn()::text").fetchone()
-            while not _is_replayed(connection, received):
-                if time.monotonic() > deadline:
-                    return False
-                time.sleep(_POLL_S)
-    except psycopg.Error as error:
-        reason = unreadable(endpoint, error).reason
-        raise VerificationFailed(f"standby {endpoint}", reason, "mend that and run again") from None
-    return True
-
-
-def _is_replayed(connection: Connection, received: tuple[object, ...] | None) -> bool:
-    query = "SELECT coalesce(pg_last_wal_replay_lsn() >= %s::pg_lsn, true)"
-    return connection.execute(query, [received[0] if received else None]).fetchone() == (True,)
-
-
 def wait_for_stream(endpoint: Endpoint, access: Access, timeout_s: float = 60.0) -> None:
     """Wait until a server's walreceiver streams; at once where there should be none. Reads only.
+
+    Nor should there be one as long as it replays late what it has: it gets one, with the files of that day, after that.
 
     Raises:
         ReconnectFailed: It does not stream in time.
@@ -151,9 +130,9 @@ def _receiver(connection: Connection) -> Receiver:
     row = connection.execute(_RECEIVER).fetchone()
     if row is None or not row[0]:
         return Receiver(is_due=False, name=None)
-    _, upstream, status, conninfo, slot, cluster = row
+    _, holds_back, upstream, status, conninfo, slot, cluster = row
     name = ReceiverName(str(cluster), _application(str(conninfo)), str(slot)) if status == "streaming" else None
-    return Receiver(is_due=upstream != "", name=name)
+    return Receiver(is_due=upstream != "" and not holds_back, name=name)
 
 
 def _application(conninfo: str) -> str:

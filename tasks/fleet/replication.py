@@ -26,7 +26,7 @@ _LSN_NOW = """CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_receive_ls
 _STANDBYS = f"""
     SELECT replication.pid, replication.usename, replication.application_name,
            coalesce(host(replication.client_addr), ''), replication.state, ssl.client_serial,
-           pg_wal_lsn_diff({_LSN_NOW}, replication.flush_lsn),
+           pg_wal_lsn_diff({_LSN_NOW}, replication.flush_lsn), replication.flush_lsn::text,
            (SELECT system_identifier FROM pg_control_system()), coalesce(slot.slot_name, '')
     FROM pg_catalog.pg_stat_replication AS replication LEFT JOIN pg_catalog.pg_stat_ssl AS ssl USING (pid)
          LEFT JOIN pg_catalog.pg_replication_slots AS slot ON slot.active_pid = replication.pid
@@ -56,6 +56,7 @@ class Standby:
         state: `streaming` when it has caught up with what it missed.
         serial: Serial number of its client certificate; None when it presented none.
         lag_bytes: WAL that it has not yet written to its disk; None while that is unknown.
+        flushed: Up to where it has written WAL to its disk, an LSN; None while that is unknown.
         cluster: Identifier that it shares with its upstream.
         slot: Its replication slot; empty when it uses none.
     """
@@ -67,6 +68,7 @@ class Standby:
     state: str
     serial: int | None
     lag_bytes: int | None
+    flushed: str | None
     cluster: str
     slot: str
 
@@ -134,6 +136,35 @@ def standbys(upstream: Endpoint, access: Access) -> tuple[Standby, ...] | Unread
             return _standbys(connection)
     except psycopg.Error as error:
         return unreadable(upstream, error)
+
+
+def replays(upstream: Endpoint, access: Access, standby: Standby, timeout_s: float = 15.0) -> bool:
+    """Whether a standby replays, within a while, all WAL that it has; one that is gone does. Reads only.
+
+    One that holds back (a delay, a pause, a long query) must not be ended: its startup process asks for a new
+    walreceiver only when it has replayed all that it has, and until then commits that wait for it hang.
+
+    Args:
+        upstream: The server that it streams from.
+        access: A role that may read it.
+        standby: As `standbys` saw it.
+        timeout_s: How long to wait; a standby tells every ten seconds (`wal_receiver_status_interval`), or sooner.
+
+    Raises:
+        VerificationFailed: The upstream can't be asked any more.
+    """
+    query = "SELECT replay_lsn >= coalesce(%s::pg_lsn, flush_lsn) FROM pg_catalog.pg_stat_replication WHERE pid = %s"
+    deadline = time.monotonic() + timeout_s
+    try:
+        with connected(upstream, access) as connection:
+            while connection.execute(query, [standby.flushed, standby.pid]).fetchone() not in ((True,), None):
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(_POLL_S)
+    except psycopg.Error as error:
+        reason = unreadable(upstream, error).reason
+        raise VerificationFailed(f"{standby} of {upstream}", reason, "mend that and run again") from None
+    return True
 
 
 def reconnect(
@@ -226,9 +257,10 @@ def _standbys(connection: Connection) -> tuple[Standby, ...]:
 
 
 def _standby(row: tuple[object, ...]) -> Standby:
-    pid, user, application, address, state, serial, lag, cluster, slot = row
+    pid, user, application, address, state, serial, lag, flushed, cluster, slot = row
     texts = (str(user), str(application), str(address), str(state))
-    return Standby(int(str(pid)), *texts, _number(serial), _number(lag), str(cluster), str(slot))
+    known = (_number(serial), _number(lag), None if flushed is None else str(flushed))
+    return Standby(int(str(pid)), *texts, *known, str(cluster), str(slot))
 
 
 def _number(value: object) -> int | None:

@@ -255,7 +255,7 @@ class Installation:
             return self._directory.put_back({**first, **self._before} if self._before else {}, previous)
 
     def _acceptable(self, cert: str, endpoint: str) -> frozenset[str | None]:
-        return frozenset({leaf_fingerprint(self._before.get(cert)), self._served_before[endpoint]})
+        return frozenset({leaf_fingerprint(self._before.get(cert)), self._served_before[endpoint]} - {None})
 
     def _finish(self, previous: str | None, taken: Mapping[str, str]) -> None:
         """All is proven: keep the version in use and the one before it, and note who has taken which files."""
