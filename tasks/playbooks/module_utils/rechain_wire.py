@@ -34,6 +34,8 @@ _COMPLAINT = re.compile(
     r"|could not access private key file"
     r"|private key file .* (?:has group or world access|must be owned)"
 )
+# What a walreceiver's libpq says of its client files, in the same words, is not about the server's.
+_OF_WALRECEIVER = "could not connect to the primary server"
 _RELOADED = "received SIGHUP"
 _NAME_FORMAT = ["-nameopt", "RFC2253"]
 
@@ -108,7 +110,7 @@ class LogWatch:
 
     def complaints(self) -> list[str]:
         """New lines that say that the service could not take its files."""
-        return [line.strip() for line in self._lines() if _COMPLAINT.search(line)]
+        return [line.strip() for line in self._lines() if _COMPLAINT.search(line) and _OF_WALRECEIVER not in line]
 
     def saw_reload(self) -> bool:
         """Whether PostgreSQL wrote that it was told to reload; only with `log_min_messages` as shipped, in English."""
