@@ -20,7 +20,6 @@ from tasks.fleet.libpq import attempt
 from tasks.fleet.server_log import LogPosition, alerts_since, mark
 from tasks.fleet.wire import served
 from tasks.logs import refuses_server
-from tasks.playbooks.module_utils.rechain_wire import LogWatch
 from tests.plugins.authority import Authority, write_files
 from tests.plugins.one_server import TLS, OneServer, one_server
 
@@ -270,20 +269,6 @@ def test_a_log_may_grow_by_more_than_a_machine_would_like_to_hold(tmp_path: Path
     assert answer["alerts"] == [_ALERT.strip()]
     assert log.stat().st_size > 80 * 2**20
     assert peak_kib < 60 * 1024
-
-
-def test_a_walreceiver_s_trouble_is_not_the_server_s(tmp_path: Path) -> None:
-    """A reload is proven all the same: the words are libpq's, about client files. The gate hears them."""
-    log = tmp_path / "postgresql.log"
-    log.write_text("")
-    watch, position = LogWatch(str(log)), _marked(log)
-    open_key = 'private key file "/x/postgresql.key" has group or world access; file must have permissions u=rw'
-    log.write_text(f"FATAL:  could not connect to the primary server: connection to server failed: {open_key}\n")
-    assert watch.complaints() == []
-    assert alerts_since(position)
-    with log.open("a") as file:
-        file.write(f"LOG:  {open_key}\n")
-    assert watch.complaints() == [f"LOG:  {open_key}"]
 
 
 def test_what_can_not_be_read_is_said(tmp_path: Path) -> None:

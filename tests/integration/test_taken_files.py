@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -209,6 +210,18 @@ def test_a_list_that_was_copied_to_postgresql_by_hand_is_read(host: Site) -> Non
     host.put(host.pki, {"clients.crl": second})
     host.deploy(host.old, {**host.old.certs, "crl": {"client": second}})
     assert [only(host, HOST).outcome, only(host, HOST).outcome] == [Outcome.INSTALLED, Outcome.UNCHANGED]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "outcome"), [("could not connect to the primary server: ", Outcome.INSTALLED), ("", Outcome.FAILED)]
+)
+def test_a_walreceiver_s_trouble_is_not_its_server_s(host: Site, prefix: str, outcome: Outcome) -> None:
+    """Its libpq says of its client key what the server says of its own; a reload is proven all the same."""
+    service = host.hosts[HOST]["rechain_services"][0]  # type: ignore[index]
+    says = f'FATAL:  {prefix}private key file "/x/postgresql.key" has group or world access'
+    service["reload"] = f"{service['reload']}; echo {shlex.quote(says)} >> {service['log']}"
+    host.deploy(host.new)
+    assert only(host, HOST).outcome is outcome
 
 
 def test_nothing_is_taken_away_when_the_version_before_is_gone(host: Site) -> None:
