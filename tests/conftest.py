@@ -1,6 +1,10 @@
 """Fixtures that every room of tests shares."""
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("here", deadline=None)  # how fast a busy machine is says nothing about an example
+settings.load_profile("here")
 
 pytest_plugins = [
     "tests.plugins.repository",

@@ -100,6 +100,7 @@ def test_an_adopted_environment_gains_clients_under_a_chain_of_their_own(new_des
     assert _files(lab) == after
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_a_known_intermediate_signs_and_only_the_new_client_s_files_appear(new_desk: Callable[..., Desk]) -> None:
     """In a chain of our own the client intermediate's key is known: bundles stay as they are, byte for byte."""

@@ -17,6 +17,7 @@ _MANAGED = "pgfga"
 _Connection = psycopg.Connection[tuple[object, ...]]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_sessions_end_batch_by_batch_and_only_those_that_are_meant(new_desk: Callable[..., Desk]) -> None:
     """Idle ones of managed clients; busy and external ones when they are named; who comes back unchanged is let be."""

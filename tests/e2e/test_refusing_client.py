@@ -11,6 +11,7 @@ from lab.login import read_journal
 from tests.plugins.desk import WAITING, Desk
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_the_first_server_that_is_refused_gets_its_certificate_back(new_desk: Callable[..., Desk]) -> None:
     """Approved by mistake: the server's log names the address, everything rests at overlap, and then it goes on."""
