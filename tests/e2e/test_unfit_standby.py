@@ -57,6 +57,7 @@ def test_each_standby_is_seen_to_stream_before_the_next_host_is_touched(new_desk
 
     (copy / "postgresql.key").chmod(0o600)
     wait_until_streaming(unfit)
+    desk.run("approve", ENVIRONMENT, "server-log", "--reason", "that standby is mended")
     set_command(lab, (unfit.name, "rechain_clients"), f"cp -pL {unfit.client_directory(SUPERUSER)}/* {copy}/")
     desk.trust()
     with other.server.connect() as session:
