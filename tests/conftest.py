@@ -11,6 +11,7 @@ pytest_plugins = [
     "tests.plugins.lab",
     "tests.plugins.browser",
     "tests.plugins.desk",
+    "tests.plugins.site",
     "tests.plugins.team",
     "tests.plugins.delivered",
     "tests.plugins.shifted_clock",

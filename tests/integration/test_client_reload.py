@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tasks.fleet.rollout import HostResult, Outcome
-from tests.plugins.site import CLIENT, CLIENT_FILES, HOST, Site, site
+from tests.plugins.site import CLIENT, CLIENT_FILES, HOST, Site
 
 APP = "app1"
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Site]:
-    """A site with a running server, for all tests here."""
-    with site() as made:
-        yield made
-
-
 @pytest.fixture
-def host(running: Site) -> Site:
+def host(fresh_site: Site) -> Site:
     """The site as it is at first, and a host with a client whose reload command is counted."""
-    running.reset()
-    running.add_client_host(APP)
-    says(running, "true")
-    return running
+    fresh_site.add_client_host(APP)
+    says(fresh_site, "true")
+    return fresh_site
 
 
 def says(made: Site, command: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +14,18 @@ from tasks.fleet.inventory import read_fleet
 from tasks.fleet.rollout import HostResult, Outcome
 from tasks.repository.certs_yaml import read_certs
 from tasks.repository.layout import certs_paths
-from tests.plugins.site import CLIENT, ENVIRONMENT, HOST, SERVER_FILES, Site, site
+from tests.plugins.site import CLIENT, ENVIRONMENT, HOST, SERVER_FILES, Site
 
 AGENT = "agent1"
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Site]:
-    """A site with a running server, for all tests here."""
-    with site() as made:
-        yield made
-
-
 @pytest.fixture
-def host(running: Site) -> Site:
+def host(fresh_site: Site) -> Site:
     """The site as it is at first, and a host on which something reads the old generation's files."""
-    running.reset()
-    running.put(pki(running), running.old.server_texts)
-    reads(running, f"echo >> {running.home}/hosts/{AGENT}/reloads")
-    running.deploy(running.new)
-    return running
+    fresh_site.put(pki(fresh_site), fresh_site.old.server_texts)
+    reads(fresh_site, f"echo >> {fresh_site.home}/hosts/{AGENT}/reloads")
+    fresh_site.deploy(fresh_site.new)
+    return fresh_site
 
 
 def pki(host: Site) -> Path:

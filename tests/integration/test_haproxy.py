@@ -16,24 +16,16 @@ import pytest
 from rechain.fleet import ServiceKind
 from tasks.fleet.rollout import HostResult, Outcome
 from tests.plugins.programs import PLACE, Program, overlap, running
-from tests.plugins.site import Site, site
+from tests.plugins.site import Site
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "services.md"
 WAYS = ("signal", "socket")
 
 
-@pytest.fixture(scope="module")
-def made() -> Iterator[Site]:
-    """A site, for all tests here."""
-    with site() as it:
-        yield it
-
-
 @pytest.fixture
-def haproxy(made: Site) -> Iterator[Program]:
+def haproxy(fresh_site: Site) -> Iterator[Program]:
     """One that serves the old generation and wants a certificate from everybody."""
-    made.reset()
-    with running(made, ServiceKind.HAPROXY) as program:
+    with running(fresh_site, ServiceKind.HAPROXY) as program:
         yield program
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,22 +17,14 @@ from tasks.fleet.host_look import clock_ahead_s, look_at_hosts
 from tasks.fleet.inventory import read_fleet
 from tasks.repository.certs_yaml import read_certs
 from tasks.repository.layout import certs_paths
-from tests.plugins.site import CLIENT, ENVIRONMENT, HOST, Site, site
+from tests.plugins.site import CLIENT, ENVIRONMENT, HOST, Site
 from tests.search import Search
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Site]:
-    """A site with a running server, for all tests here."""
-    with site() as made:
-        yield made
-
-
 @pytest.fixture
-def host(running: Site) -> Site:
+def host(fresh_site: Site) -> Site:
     """The site as it is at first."""
-    running.reset()
-    return running
+    return fresh_site
 
 
 def _look(made: Site) -> dict[str, HostSeen]:

@@ -9,7 +9,7 @@ import re
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,21 +17,13 @@ import pytest
 from rechain.errors import RollOutFailed
 from rechain.generation import Side
 from tasks.fleet.rollout import HostResult, Outcome, raise_for
-from tests.plugins.site import CLIENT, CLIENT_FILES, HOST, SERVER_FILES, Generation, Site, site
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Site]:
-    """A site with a running server, for all tests here."""
-    with site() as made:
-        yield made
+from tests.plugins.site import CLIENT, CLIENT_FILES, HOST, SERVER_FILES, Generation, Site
 
 
 @pytest.fixture
-def host(running: Site) -> Site:
+def host(fresh_site: Site) -> Site:
     """The site as it is at first: plain files of the old generation."""
-    running.reset()
-    return running
+    return fresh_site
 
 
 def only(made: Site, claim: int = 1) -> HostResult:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -21,25 +21,17 @@ from tasks.fleet.rollout import HostEvent, Outcome, command_line, raise_for, rol
 from tasks.playbooks.module_utils.rechain_redact import redact
 from tasks.repository.settings import Playbook
 from tests.by_hand import by_hand
-from tests.plugins.site import CLIENT, ENVIRONMENT, HOST, Site, site
+from tests.plugins.site import CLIENT, ENVIRONMENT, HOST, Site
 from tests.search import MEMORY, Search
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Site]:
-    """A site for all tests here."""
-    with site() as made:
-        yield made
-
-
 @pytest.fixture
-def fleet(running: Site) -> Site:
+def fleet(fresh_site: Site) -> Site:
     """Three client hosts and the server's, with the next generation in the repository."""
-    running.reset()
     for name in ("app1", "app2", "app3"):
-        running.add_client_host(name)
-    running.deploy(running.new)
-    return running
+        fresh_site.add_client_host(name)
+    fresh_site.deploy(fresh_site.new)
+    return fresh_site
 
 
 def unreachable(made: Site) -> dict[str, object]:

@@ -7,7 +7,6 @@ import json
 import os
 import shlex
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,25 +15,17 @@ from rechain.fleet import ServiceKind
 from tasks.fleet.rollout import HostResult, Outcome, command_line
 from tests.by_hand import by_hand
 from tests.plugins.programs import PLACE, overlap, running
-from tests.plugins.site import CLIENT, CLIENT_FILES, ENVIRONMENT, HOST, Site, site
+from tests.plugins.site import CLIENT, CLIENT_FILES, ENVIRONMENT, HOST, Site
 
 APP = "app1"
 
 
-@pytest.fixture(scope="module")
-def made() -> Iterator[Site]:
-    """A site with a running server, for all tests here."""
-    with site() as it:
-        yield it
-
-
 @pytest.fixture
-def host(made: Site) -> Site:
+def host(fresh_site: Site) -> Site:
     """The site as it is at first, and a host with a client whose reload command is counted."""
-    made.reset()
-    made.add_client_host(APP, reload=f"echo >> {made.home}/hosts/{APP}/reloads")
-    made.deploy(made.new)
-    return made
+    fresh_site.add_client_host(APP, reload=f"echo >> {fresh_site.home}/hosts/{APP}/reloads")
+    fresh_site.deploy(fresh_site.new)
+    return fresh_site
 
 
 def pki(host: Site) -> Path:

@@ -251,3 +251,17 @@ def _initialise(made: Site) -> None:
     settings = {"ssl": "on"} | {setting: str(made.pki / name) for setting, name in files}
     made.server.configure(settings, ("local all all trust", "hostssl all all all cert"))
     made.server.start()
+
+
+@pytest.fixture(scope="module")
+def running_site() -> Iterator[Site]:
+    """A site with a running server, for all tests of a file."""
+    with site() as made:
+        yield made
+
+
+@pytest.fixture
+def fresh_site(running_site: Site) -> Site:
+    """The site as it is at first: plain files of the old generation, which the server serves."""
+    running_site.reset()
+    return running_site
